@@ -1,0 +1,3 @@
+module mtls-lab/apps
+
+go 1.24.0

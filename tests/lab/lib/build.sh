@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# Builds every part from its pinned Go module. A part is built again when its inputs change.
+
+build_all() {
+  mkdir -p "$bin" "$images"
+  part kubernetes build/kubernetes \
+    "-X k8s.io/component-base/version.gitVersion=$kubernetes_version -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes_version" \
+    "" tool
+  part dapr build/dapr \
+    "-X github.com/dapr/dapr/pkg/buildinfo.version=$dapr_version -X github.com/dapr/kit/logger.DaprVersion=$dapr_version" \
+    stablecomponents tool
+  part helm build/helm "" "" tool
+  part coredns build/coredns "" "" . coredns
+  part tools tools "" "" ./...
+  part app apps "" "" . app
+  part watcher watcher "" "" . lab-watcher
+  part proxy proxy "" "" . lab-proxy
+  build_images
+  build_chart
+}
+
+# part NAME DIR LDFLAGS TAGS PACKAGES [BINARY]
+part() {
+  local name=$1 dir=$lab_src/$2 ldflags="-s -w $3" tags=$4 packages=$5 out=$bin/${6:-} key
+  key=$({
+    cd "$dir" && find . -type f -print0 | sort -z | xargs -0 sha256sum
+    go env GOVERSION GOARCH
+    printf '%s\n' "$ldflags" "$tags" "$packages" "$out"
+  } | sha256sum)
+  [[ $(cat "$bin/.key-$name" 2>/dev/null) != "$key" ]] || return 0
+  say "building $name"
+  rm -f "$bin/.key-$name"
+  (
+    cd "$dir"
+    CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 5 \
+      go build -buildvcs=false -mod=readonly -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out" "$packages"
+  ) >"$lab_dir/build-$name.log" 2>&1 || die "$name can't be built:" "$(tail -5 "$lab_dir/build-$name.log")"
+  printf '%s\n' "$key" >"$bin/.key-$name"
+}
+
+build_images() {
+  local key name specs=()
+  for name in sentry operator injector placement scheduler daprd; do
+    specs+=("docker.io/mtls-lab/dapr/$name:$dapr_version=$bin/$name")
+  done
+  specs+=("docker.io/mtls-lab/pause:1=$bin/pause" "docker.io/mtls-lab/coredns:1=$bin/coredns")
+  specs+=("docker.io/mtls-lab/app:1=$bin/app" "docker.io/mtls-lab/watcher:1=$bin/lab-watcher")
+  key=$(cat "$bin"/.key-{dapr,tools,coredns,app,watcher} | sha256sum)
+  [[ $(cat "$images/.key" 2>/dev/null) != "$key" ]] || return 0
+  say "writing images"
+  rm -f "$images/.key"
+  "$bin/image" -out "$images/all.tar" "${specs[@]}"
+  printf '%s\n' "$key" >"$images/.key"
+}
+
+# Dapr's own chart, out of the module. Its version there is 0.0.0.
+build_chart() {
+  [[ $(cat "$lab_dir/chart/.key" 2>/dev/null) != "$dapr_version" ]] || return 0
+  local module
+  module=$(cd "$lab_src/build/dapr" && GOWORK=off go list -mod=readonly -m -f '{{.Dir}}' github.com/dapr/dapr)
+  rm -rf "$lab_dir/chart"
+  mkdir -p "$lab_dir/chart"
+  cp -r "$module/charts/dapr" "$lab_dir/chart/dapr"
+  chmod -R u+w "$lab_dir/chart"
+  find "$lab_dir/chart" -name Chart.yaml -exec sed -i "s/0\.0\.0/$dapr_version/" {} +
+  printf '%s\n' "$dapr_version" >"$lab_dir/chart/.key"
+}
+
+# Changes when anything that a running lab was made from changes.
+lab_key() {
+  cat "$bin"/.key-* "$images/.key" <(cd "$lab_src" && sha256sum up ci-rights.yaml lib/* manifests/*) | sha256sum
+}

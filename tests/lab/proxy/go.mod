@@ -1,0 +1,3 @@
+module mtls-lab/proxy
+
+go 1.24.0

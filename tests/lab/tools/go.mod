@@ -1,0 +1,3 @@
+module mtls-lab/tools
+
+go 1.24.0
