@@ -1,0 +1,116 @@
+//! What the caller brings to a rotation, read from files once and checked as Sentry and every sidecar will.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::cli::{RenewArgs, RestartScope, StrategyArg};
+use crate::error::Error;
+use crate::mesh::Observed;
+use crate::pki::{
+    Certificate, Fingerprint, Issuer, KeyError, PemError, PrivateKey, Severity, TrustBundle, judge, parse_chain,
+};
+use crate::rotation::strategy::{Inputs, Request};
+use crate::rotation::{Scope, Strategy, Trio};
+
+/// Reads the files that the arguments name. Errors name the file, what is wrong and the way out.
+pub fn request(args: &RenewArgs) -> Result<Request, Error> {
+    let inputs = inputs(args)?;
+    Ok(Request {
+        digest: digest_of(args, &inputs),
+        inputs,
+        strategy: match args.strategy {
+            StrategyArg::Auto => None,
+            StrategyArg::Issuer => Some(Strategy::Issuer),
+            StrategyArg::SameKey => Some(Strategy::SameKey),
+            StrategyArg::Bridge => Some(Strategy::Bridge),
+            StrategyArg::Replace => Some(Strategy::Replace),
+        },
+        valid_for: args.valid_until,
+        restart: match args.restart {
+            Some(RestartScope::ControlPlane) => Some(Scope::ControlPlane),
+            Some(RestartScope::Stale) => Some(Scope::Stale),
+            Some(RestartScope::Off) | None => None,
+        },
+        timeout: args.timeout,
+    })
+}
+
+fn inputs(args: &RenewArgs) -> Result<Inputs, Error> {
+    if let Some(file) = &args.private_key {
+        return Ok(Inputs::Key(read_key(file)?));
+    }
+    let (Some(root), Some(chain), Some(key)) =
+        (&args.ca_root_certificate, &args.issuer_public_certificate, &args.issuer_private_key)
+    else {
+        return Ok(Inputs::Fresh);
+    };
+    let no_pem = |file: &Path, why: PemError| {
+        let hint = why.hint();
+        refused(file, why, hint)
+    };
+    let trust = TrustBundle::parse(&read(root)?).map_err(|why| no_pem(root, why))?;
+    let chain = parse_chain(&read(chain)?).map_err(|why| no_pem(chain, why))?;
+    let key = read_key(key)?;
+    Ok(Inputs::Given(Trio { trust, issuer: Issuer { chain, key } }))
+}
+
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    std::fs::read(file)
+        .map(Zeroizing::new)
+        .map_err(|why| Error::usage(format!("`{}` cannot be read", file.display())).because(why))
+}
+
+fn read_key(file: &Path) -> Result<PrivateKey, Error> {
+    PrivateKey::parse(&read(file)?).map_err(|why: KeyError| {
+        let hint = why.hint();
+        refused(file, why, hint)
+    })
+}
+
+fn refused(file: &Path, why: impl std::error::Error + Send + Sync + 'static, hint: &str) -> Error {
+    Error::usage(format!("`{}` cannot be used", file.display())).because(why).hint(hint)
+}
+
+/// Judges given certificates by this mesh: its trust domain, its Dapr, its clock. Errors list each problem with its
+/// way out; nothing has been changed by then.
+pub fn judge_given(request: &Request, seen: &Observed) -> Result<(), Error> {
+    let Inputs::Given(trio) = &request.inputs else {
+        return Ok(());
+    };
+    let identity = &seen.identity;
+    let judged = judge(
+        trio.trust.anchors(),
+        &trio.issuer.chain,
+        Some(&trio.issuer.key),
+        &identity.trust_domain,
+        &identity.namespace,
+        identity.dapr,
+        seen.now,
+        seen.now + seen.settings.workload_cert_ttl,
+    );
+    let mut fatal = judged.problems.iter().filter(|problem| problem.severity == Severity::Fatal).peekable();
+    if fatal.peek().is_none() {
+        return Ok(());
+    }
+    let problems: Vec<_> = fatal.collect();
+    let what: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+    let error = Error::usage(format!("the given certificates would not work: {}", what.join("; ")));
+    Err(problems.iter().fold(error, |error, problem| error.hint(problem.hint.as_str())))
+}
+
+/// The same for the same inputs (strategy, validity, certificates, public half of keys), whatever the flags of conduct.
+fn digest_of(args: &RenewArgs, inputs: &Inputs) -> String {
+    let mut names: Vec<Fingerprint> = Vec::new();
+    match inputs {
+        Inputs::Fresh => {}
+        Inputs::Key(key) => names.push(key.public_fingerprint()),
+        Inputs::Given(trio) => {
+            names.extend(trio.trust.fingerprints());
+            names.extend(trio.issuer.chain.iter().map(Certificate::fingerprint));
+            names.push(trio.issuer.key.public_fingerprint());
+        }
+    }
+    let text = format!("{:?} {} {names:?}", args.strategy, args.valid_until.as_secs());
+    Fingerprint::of(text.as_bytes()).to_string()
+}

@@ -1,0 +1,82 @@
+//! One file a command: arguments, look, decide, do, show. What is right or wrong is decided elsewhere.
+
+mod completion;
+mod expiry;
+mod export;
+mod given;
+mod man;
+mod overview;
+mod place;
+mod renew;
+mod restart;
+mod status;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::cli::{Cli, Command, ShowArgs};
+use crate::error::Error;
+use crate::mesh::{Layer, Observed, Recorded, layers};
+use crate::rotation::{Event, Need, Record, Status};
+use crate::ui::Ui;
+pub use place::{Place, Renewing};
+
+/// Runs the command that was asked for.
+pub async fn run(cli: &Cli, ui: &Ui) -> Result<(), Error> {
+    let global = &cli.global;
+    match &cli.command {
+        None => overview::run(global, ui).await,
+        Some(Command::Status(args)) => status::run(args, global, ui).await,
+        Some(Command::Expiry(args)) => expiry::run(args, global, ui).await,
+        Some(Command::Export(args)) => export::run(args, global, ui).await,
+        Some(Command::RenewCertificate(args)) => renew::run(args, global, ui).await,
+        Some(Command::Restart(args)) => restart::run(args, global, ui).await,
+        Some(Command::Completion(args)) => completion::run(args, ui),
+        Some(Command::Man(args)) => man::run(args, ui),
+    }
+}
+
+/// A look, and what follows from it for every command that shows something.
+struct Sight {
+    seen: Observed,
+    layers: Vec<Layer>,
+    record: Option<Record>,
+}
+
+impl Sight {
+    async fn of(place: &mut Place, need: &Need) -> Result<Self, Error> {
+        let (seen, record) = place.look(need).await?;
+        let layers = layers(&seen);
+        Ok(Self { seen, layers, record })
+    }
+
+    fn recorded(&self) -> Option<Recorded> {
+        self.record.as_ref().map(|record| {
+            let goal = &record.goal;
+            let trios = [Some(&goal.target), goal.previous.as_ref()];
+            Recorded {
+                open: record.status == Status::Open,
+                began: goal.began,
+                strategy: goal.strategy.word(),
+                roots: trios.into_iter().flatten().flat_map(|trio| trio.trust.fingerprints()).collect(),
+                mends: record.kept(&self.seen).is_some(),
+            }
+        })
+    }
+}
+
+/// Shows what a rotation does; beside a table also the lines that scripts for `dapr` look for.
+fn tell(event: &Event, show: &ShowArgs, ui: &Ui) {
+    if let Event::Restarting(service) = event {
+        // Why: stdout that cannot be written is noticed when the result is; the restart must not stop for it.
+        let _ = ui.dapr_line(show, &format!("Restarting {service}.."));
+    }
+    ui.event(event);
+}
+
+/// Randomness of the operating system.
+fn entropy() -> impl FnMut(&mut [u8]) {
+    let random = SystemRandom::new();
+    move |bytes| {
+        random.fill(bytes).expect("an operating system that runs programs has randomness");
+    }
+}

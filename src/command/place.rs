@@ -1,0 +1,85 @@
+//! Opens the place to work on: the cluster, or a directory.
+
+use crate::cli::{FenceArg, Global, RenewArgs, RestartArgs};
+use crate::error::Error;
+use crate::kubernetes::{self, Kubernetes, Options, Writing};
+use crate::mesh::Observed;
+use crate::rotation::{Mesh, Need, Record};
+use crate::selfhosted::{Directory, Naming, default_directory};
+use crate::ui::Ui;
+
+/// The place to work on.
+pub enum Place {
+    /// A cluster.
+    Kubernetes(Box<Kubernetes>),
+    /// A directory of a self-hosted Dapr.
+    Directory(Box<Directory>),
+}
+
+/// How a rotation behaves on the way: what the edges have to know of the flags.
+#[derive(Clone, Debug)]
+pub struct Renewing {
+    /// Whether Sentry's right to write may be taken away meanwhile.
+    pub fence: bool,
+    /// How long to wait for a quiet Sentry.
+    pub patience: jiff::SignedDuration,
+    /// The trust domain of a first CA in a directory.
+    pub trust_domain: Option<String>,
+}
+
+impl From<&RenewArgs> for Renewing {
+    fn from(args: &RenewArgs) -> Self {
+        Self { fence: args.fence == FenceArg::Auto, patience: args.timeout, trust_domain: args.trust_domain.clone() }
+    }
+}
+
+impl Renewing {
+    /// For a restart, which writes what is published only to repair it.
+    pub fn restarting(args: &RestartArgs) -> Self {
+        Self { fence: true, patience: args.timeout, trust_domain: None }
+    }
+}
+
+impl Place {
+    /// Opens what the flags name. Reads only.
+    pub async fn open(global: &Global, renewing: Option<Renewing>, ui: &Ui) -> Result<Self, Error> {
+        if global.is_directory() {
+            let path = match &global.certs_dir {
+                Some(path) => path.clone(),
+                None => default_directory().ok_or_else(|| {
+                    Error::usage("the home directory is not known").hint("name the directory with `--certs-dir DIR`")
+                })?,
+            };
+            let naming = Naming {
+                trust_domain: renewing.and_then(|renewing| renewing.trust_domain),
+                namespace: global.namespace.clone(),
+            };
+            return Ok(Self::Directory(Box::new(Directory::new(path, naming))));
+        }
+        let options = Options {
+            kubeconfig: global.kubeconfig.clone(),
+            context: global.context.clone(),
+            namespace: global.namespace.clone(),
+            as_user: global.as_user.clone(),
+            as_groups: global.as_group.clone(),
+            request_timeout: global.request_timeout,
+        };
+        let mut mesh = kubernetes::connect(&options).await?;
+        if let Some(Renewing { fence, patience, .. }) = renewing {
+            let talk = ui.clone();
+            mesh = mesh.writing(Writing { fence, patience }).telling(move |line| talk.say(line));
+        }
+        Ok(Self::Kubernetes(Box::new(mesh)))
+    }
+
+    /// Looks, and reads the record of the last rotation.
+    pub async fn look(&mut self, need: &Need) -> Result<(Observed, Option<Record>), Error> {
+        async fn look<M: Mesh>(mesh: &mut M, need: &Need) -> Result<(Observed, Option<Record>), Error> {
+            Ok((mesh.observe(need).await?, mesh.load().await?))
+        }
+        match self {
+            Self::Kubernetes(mesh) => Box::pin(look(&mut **mesh, need)).await,
+            Self::Directory(mesh) => look(&mut **mesh, need).await,
+        }
+    }
+}

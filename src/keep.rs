@@ -1,0 +1,162 @@
+//! Writes files that nobody else may read: all of them or none, never through a symbolic link.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::error::Error;
+use crate::rotation::Trio;
+
+/// How the names of temporary files begin, so that what a killed run left can be told apart.
+pub const TEMPORARY: &str = ".mtls-";
+
+/// Files that are written and synced under temporary names, and wait to take the place of the old ones.
+///
+/// # Why
+/// A full disk shows while the old files are still whole. A rename replaces a symbolic link instead of following it.
+#[derive(Default)]
+pub struct Staged(Vec<(NamedTempFile, PathBuf)>);
+
+impl Staged {
+    /// Stages `bytes` for `target` (mode 0600), in directory `beside` of the same file system.
+    pub fn add(&mut self, beside: &Path, target: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let failed =
+            |why: io::Error| Error::failed(format!("`{}` could not be written", target.display())).because(why);
+        if fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
+            return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(beside).map_err(failed)?;
+        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        self.0.push((file, target.to_owned()));
+        Ok(())
+    }
+
+    /// Puts all of them in place, in the order in which they were added.
+    pub fn commit(self) -> Result<(), Error> {
+        let mut directories: Vec<PathBuf> = Vec::new();
+        for (file, target) in self.0 {
+            file.persist(&target).map_err(|why| {
+                Error::failed(format!("`{}` could not be put in place", target.display())).because(why.error)
+            })?;
+            let parent = parent(&target);
+            if !directories.contains(&parent) {
+                directories.push(parent);
+            }
+        }
+        directories.iter().try_for_each(|directory| sync(directory))
+    }
+}
+
+/// Writes `ca.crt`, `issuer.crt` and `issuer.key` into `directory`, which is made (mode 0700) if it is not there.
+pub fn trio(directory: &Path, trio: &Trio) -> Result<(), Error> {
+    let (trust, chain, key) = (trio.trust.to_pem(), trio.issuer.chain_pem(), trio.issuer.key.to_pem());
+    write_all(
+        directory,
+        &[("ca.crt", trust.as_bytes()), ("issuer.crt", chain.as_bytes()), ("issuer.key", key.as_bytes())],
+    )
+}
+
+/// Writes these files into `directory`, which is made (mode 0700) if it is not there.
+pub fn write_all(directory: &Path, files: &[(&str, &[u8])]) -> Result<(), Error> {
+    make_directory(directory)?;
+    let mut staged = Staged::default();
+    for (name, bytes) in files {
+        staged.add(directory, &directory.join(name), bytes)?;
+    }
+    staged.commit()
+}
+
+/// Writes one file into a directory that is there.
+pub fn secret_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut staged = Staged::default();
+    staged.add(&parent(file), file, bytes)?;
+    staged.commit()
+}
+
+/// Writes a file that must not be there yet: a key that is overwritten is lost.
+pub fn new_secret_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if file.symlink_metadata().is_ok() {
+        return Err(Error::failed(format!("`{}` is there already; nothing was changed", file.display()))
+            .hint("a key that is overwritten is lost: name another file"));
+    }
+    secret_file(file, bytes)
+}
+
+/// Makes a directory, and those above it, that only its owner may enter. One that is there stays as it is.
+pub fn make_directory(directory: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|why| Error::failed(format!("directory `{}` could not be made", directory.display())).because(why))
+}
+
+fn parent(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|why| Error::failed(format!("directory `{}` could not be synced", directory.display())).because(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).expect("it is there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_the_owner_may_read() {
+        let home = tempfile::tempdir().expect("a directory");
+        let directory = home.path().join("new/certs");
+        write_all(&directory, &[("ca.crt", b"A"), ("issuer.key", b"K")]).expect("there is room");
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(mode(&directory.join("issuer.key")), 0o600);
+        assert_eq!(fs::read(directory.join("ca.crt")).expect("it is there"), b"A");
+        assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 2, "no temporary file stays");
+    }
+
+    #[test]
+    fn an_open_file_becomes_private() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join("issuer.key");
+        fs::write(&file, b"old").expect("there is room");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("it is ours");
+        secret_file(&file, b"new").expect("there is room");
+        assert_eq!(mode(&file), 0o600);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let home = tempfile::tempdir().expect("a directory");
+        let victim = home.path().join("victim");
+        fs::write(&victim, b"precious").expect("there is room");
+        let link = home.path().join("issuer.key");
+        symlink(&victim, &link).expect("a link");
+        secret_file(&link, b"key").expect("there is room");
+        assert_eq!(fs::read(&victim).expect("it is there"), b"precious");
+        assert!(!fs::symlink_metadata(&link).expect("it is there").is_symlink());
+    }
+
+    #[test]
+    fn old_files_stay_whole_when_one_cannot_be_written() {
+        let home = tempfile::tempdir().expect("a directory");
+        fs::write(home.path().join("ca.crt"), b"old").expect("there is room");
+        fs::create_dir(home.path().join("issuer.key")).expect("a directory in the way");
+        write_all(home.path(), &[("ca.crt", b"new"), ("issuer.key", b"K")]).expect_err("a directory is in the way");
+        assert_eq!(fs::read(home.path().join("ca.crt")).expect("it is there"), b"old");
+        assert_eq!(fs::read_dir(home.path()).expect("a directory").count(), 2, "no temporary file stays");
+    }
+}

@@ -1,0 +1,336 @@
+//! One request to the API server: bounded in time, retried where that is safe, and never ambiguous about its outcome.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+
+/// How a request is to be understood: a kind of object.
+#[derive(Clone, Copy, Debug)]
+pub struct Resource {
+    api: &'static str,
+    plural: &'static str,
+}
+
+macro_rules! resources {
+    ($($name:ident = $api:literal $plural:literal;)*) => {
+        $(#[doc = concat!("`", $plural, "` of `", $api, "`.")]
+        pub const $name: Resource = Resource { api: $api, plural: $plural };)*
+    };
+}
+
+resources! {
+    SECRETS = "api/v1" "secrets";
+    CONFIG_MAPS = "api/v1" "configmaps";
+    PODS = "api/v1" "pods";
+    EVENTS = "api/v1" "events";
+    DEPLOYMENTS = "apis/apps/v1" "deployments";
+    STATEFUL_SETS = "apis/apps/v1" "statefulsets";
+    ROLES = "apis/rbac.authorization.k8s.io/v1" "roles";
+    LEASES = "apis/coordination.k8s.io/v1" "leases";
+    CONFIGURATIONS = "apis/dapr.io/v1alpha1" "configurations";
+    WEBHOOKS = "apis/admissionregistration.k8s.io/v1" "mutatingwebhookconfigurations";
+    DEFINITIONS = "apis/apiextensions.k8s.io/v1" "customresourcedefinitions";
+    ACCESS_REVIEWS = "apis/authorization.k8s.io/v1" "subjectaccessreviews";
+    SELF_REVIEWS = "apis/authentication.k8s.io/v1" "selfsubjectreviews";
+}
+
+impl Resource {
+    /// One object.
+    pub fn named<'a>(&self, namespace: &'a str, name: &'a str) -> At<'a> {
+        At { resource: *self, namespace: Some(namespace), name: Some(name) }
+    }
+
+    /// The objects of a namespace; `None`: of all.
+    pub fn within<'a>(&self, namespace: Option<&'a str>) -> At<'a> {
+        At { resource: *self, namespace, name: None }
+    }
+
+    /// One object that stands in no namespace.
+    pub fn cluster<'a>(&self, name: &'a str) -> At<'a> {
+        At { resource: *self, namespace: None, name: Some(name) }
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    resource: Resource,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+impl At<'_> {
+    fn path(&self, query: &str) -> String {
+        let mut path = format!("/{}", self.resource.api);
+        if let Some(namespace) = self.namespace {
+            let _ = write!(path, "/namespaces/{namespace}");
+        }
+        let _ = write!(path, "/{}", self.resource.plural);
+        if let Some(name) = self.name {
+            let _ = write!(path, "/{name}");
+        }
+        if !query.is_empty() {
+            let _ = write!(path, "?{query}");
+        }
+        path
+    }
+
+    /// The right that is needed, in the words of a Role: `get secrets/dapr-trust-bundle in namespace dapr-system`.
+    pub fn grant(&self, verb: &str) -> String {
+        let mut grant = format!("{verb} {}", self.resource.plural);
+        if let Some((group, _)) = self.resource.api.strip_prefix("apis/").and_then(|api| api.split_once('/')) {
+            let _ = write!(grant, ".{group}");
+        }
+        if let Some(name) = self.name {
+            let _ = write!(grant, "/{name}");
+        }
+        match self.namespace {
+            Some(namespace) => {
+                let _ = write!(grant, " in namespace {namespace}");
+            }
+            None if self.name.is_none() => grant.push_str(" in all namespaces"),
+            None => {}
+        }
+        grant
+    }
+}
+
+/// What changes an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// POST of a new object.
+    Create,
+    /// PUT of the whole object.
+    Replace,
+    /// A JSON merge patch: touches the fields that it names and nothing else.
+    Patch,
+}
+
+impl Change {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Replace => "update",
+            Self::Patch => "patch",
+        }
+    }
+
+    fn method(self) -> Method {
+        match self {
+            Self::Create => Method::POST,
+            Self::Replace => Method::PUT,
+            Self::Patch => Method::PATCH,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Patch => "application/merge-patch+json",
+            Self::Create | Self::Replace => "application/json",
+        }
+    }
+}
+
+/// Asks for the metadata of listed objects alone, so that no Secret's content is read.
+pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const JSON: &str = "application/json";
+
+/// How often one request is tried, and how long all tries together may take beyond the first.
+const TRIES: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The API server, as the caller reaches it.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    timeout: Option<Duration>,
+    clock: Arc<Mutex<Option<(Timestamp, Instant)>>>,
+}
+
+impl Api {
+    /// Over `client`; one request takes at most `timeout`.
+    pub fn new(client: Client, timeout: Option<Duration>) -> Self {
+        Self { client, timeout, clock: Arc::default() }
+    }
+
+    /// For what is more than a request, such as a port-forward.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The API server's clock, in whole seconds, by the `Date` of its last answer; this machine's before the first.
+    pub fn now(&self) -> Timestamp {
+        let clock = self.clock.lock().expect("no holder of this lock panics");
+        let now = clock.map_or_else(Timestamp::now, |(date, at)| date + at.elapsed());
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// Reads one object, or one page of a list.
+    pub async fn get<T: DeserializeOwned>(&self, at: At<'_>, query: &str) -> Result<T, Failure> {
+        self.read(at, query, JSON).await
+    }
+
+    /// Reads with another `Accept`.
+    pub async fn read<T: DeserializeOwned>(&self, at: At<'_>, query: &str, accept: &str) -> Result<T, Failure> {
+        let grant = at.grant(if at.name.is_some() { "get" } else { "list" });
+        let path = at.path(query);
+        let started = Instant::now();
+        let mut tries = 1;
+        let body = loop {
+            let sent = self.send(&grant, Method::GET, &path, None, accept).await;
+            match again(&sent, tries, started) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => break sent?,
+            }
+            tries += 1;
+        };
+        decode(&grant, &body)
+    }
+
+    /// Changes something. `dry_run`: the API server checks everything and keeps nothing.
+    ///
+    /// # Why
+    /// An answer that was lost is not a no. The same request goes out again: it names the version that it changes (or
+    /// creates a name that must be free), so it is done at most once, and the second answer is 200 or 409.
+    /// [`Failure::Conflict`] and [`Failure::Lost`] therefore ask the caller to read and compare.
+    pub async fn change<T: DeserializeOwned>(
+        &self,
+        at: At<'_>,
+        change: Change,
+        body: &[u8],
+        dry_run: bool,
+    ) -> Result<T, Failure> {
+        let at_path = if change == Change::Create { At { name: None, ..at } } else { at };
+        let grant = at.grant(change.verb());
+        let dry = if dry_run { "&dryRun=All" } else { "" };
+        let path = at_path.path(&format!("fieldManager={}{dry}", super::names::MANAGER));
+        let started = Instant::now();
+        let mut tries = 1;
+        let answer = loop {
+            let sent = self.send(&grant, change.method(), &path, Some((body, change.content_type())), JSON).await;
+            match again(&sent, tries, started) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => break sent?,
+            }
+            tries += 1;
+        };
+        decode(&grant, &answer)
+    }
+
+    async fn send(
+        &self,
+        grant: &str,
+        method: Method,
+        path: &str,
+        body: Option<(&[u8], &str)>,
+        accept: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header(http::header::ACCEPT, accept);
+        if let Some((_, content_type)) = body {
+            request = request.header(http::header::CONTENT_TYPE, content_type);
+        }
+        let body = Body::from(body.map(|(body, _)| body.to_vec()).unwrap_or_default());
+        let lost = |why: String| Failure::Lost { what: grant.to_owned(), why };
+        let request = request.body(body).map_err(|why| lost(why.to_string()))?;
+        let exchange = async {
+            let response = self.client.send(request).await.map_err(|why| Failure::of_transport(grant, &why))?;
+            let (parts, body) = response.into_parts();
+            self.note_date(&parts.headers);
+            let bytes = collect(body, &parts.headers).await.map_err(|why| lost(why.to_string()))?;
+            if parts.status.is_success() {
+                return Ok(bytes);
+            }
+            Err(refusal(grant, parts.status, &parts.headers, &bytes))
+        };
+        match self.timeout {
+            None => exchange.await,
+            Some(limit) => tokio::time::timeout(limit, exchange)
+                .await
+                .unwrap_or_else(|_| Err(lost(format!("no answer within {} s", limit.as_secs_f32())))),
+        }
+    }
+
+    fn note_date(&self, headers: &http::HeaderMap) {
+        let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
+            return;
+        };
+        let date = date.timestamp();
+        let mut clock = self.clock.lock().expect("no holder of this lock panics");
+        let known = clock.map(|(known, at)| known + at.elapsed());
+        // `Date` is cut to whole seconds: the latest reading is the nearest.
+        if known.is_none_or(|known| date > known || known.duration_since(date).as_secs() > 2) {
+            *clock = Some((date, Instant::now()));
+        }
+    }
+}
+
+/// Reads a body into a buffer that is wiped. It is large enough from the start where the length is known, so that
+/// growing leaves no copies behind.
+async fn collect(
+    mut body: Body,
+    headers: &http::HeaderMap,
+) -> Result<Zeroizing<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
+    const MOST: usize = 64 << 20;
+    let length = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(64 << 10).min(MOST)));
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// How long to wait before the next try; `None`: that was the last.
+fn again<T>(sent: &Result<T, Failure>, tries: u32, started: Instant) -> Option<Duration> {
+    let backoff = Duration::from_millis(100 << tries.min(6));
+    let wait = match sent {
+        Err(Failure::Busy { after, .. }) => after.unwrap_or(backoff),
+        Err(Failure::Lost { .. } | Failure::Unreachable { .. }) => backoff,
+        Ok(_) | Err(_) => return None,
+    };
+    (tries < TRIES && started.elapsed() + wait < PATIENCE).then_some(wait)
+}
+
+fn refusal(grant: &str, status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Failure {
+    #[derive(Default, Deserialize)]
+    struct Status {
+        #[serde(default)]
+        message: String,
+    }
+    let Status { message } = serde_json::from_slice(body).unwrap_or_default();
+    let what = grant.to_owned();
+    match status {
+        StatusCode::FORBIDDEN => Failure::Forbidden { grant: what, message },
+        StatusCode::NOT_FOUND => Failure::Missing { what },
+        StatusCode::CONFLICT => Failure::Conflict { what, message },
+        StatusCode::TOO_MANY_REQUESTS => {
+            let after = headers.get(http::header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+            Failure::Busy { what, after: after.map(Duration::from_secs) }
+        }
+        status if status.is_server_error() => {
+            Failure::Lost { what, why: format!("the API server answered {status} {message}") }
+        }
+        status => Failure::Refused { what, code: status.as_u16(), message },
+    }
+}
+
+fn decode<T: DeserializeOwned>(grant: &str, body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|why| Failure::Unreadable {
+        what: grant.to_owned(),
+        // A decoder's message may quote what it choked on, which may be a key: only the place is kept.
+        why: format!("unexpected content at line {} column {}", why.line(), why.column()),
+    })
+}

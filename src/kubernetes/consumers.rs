@@ -1,0 +1,284 @@
+//! Pods as consumers: who they are, whether they can answer, and what their spec proves about the trust they hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::api::{Api, PODS};
+use super::failure::Failure;
+use super::find::version;
+use super::names;
+use super::wire::{Container, ContainerStatus, List, Pod};
+use crate::mesh::{Anchors, Answer, Consumer, Era, Phase, Role};
+use crate::pki::read_as_go;
+
+/// Anchors that many pods hold are parsed once and shared.
+#[derive(Default)]
+pub struct Interned(HashMap<Box<str>, Anchors>);
+
+impl Interned {
+    /// The anchors in `pem`, as Go reads them.
+    pub fn anchors(&mut self, pem: &str) -> Anchors {
+        if let Some(known) = self.0.get(pem) {
+            return Arc::clone(known);
+        }
+        let anchors: Anchors = read_as_go(pem.as_bytes()).certificates.into();
+        self.0.insert(pem.into(), Arc::clone(&anchors));
+        anchors
+    }
+}
+
+/// Pods a page: 250 of them are about 3 MB of JSON.
+const PAGE: u32 = 250;
+
+/// The pods of the control plane. One LIST.
+pub async fn control_plane(api: &Api, namespace: &str) -> Result<Vec<Pod>, Failure> {
+    let apps =
+        [names::SENTRY, names::OPERATOR, names::PLACEMENT, names::OLD_PLACEMENT, names::SCHEDULER, names::INJECTOR];
+    let query = format!("labelSelector={}%20in%20({})", names::APP, apps.join(","));
+    let list: List<Pod> = api.get(PODS.within(Some(namespace)), &query).await?;
+    Ok(list.items.into_iter().filter(is_running).collect())
+}
+
+/// The consumers that the control plane's pods are, by role and name.
+pub fn of_control_plane(pods: &[Pod]) -> Vec<Consumer> {
+    let scheduler = |pod: &&Pod| pod.metadata.labels.app.as_deref() == Some(names::SCHEDULER);
+    let peers = pods.iter().filter(scheduler).count() > 1;
+    let mut consumers: Vec<Consumer> = Vec::new();
+    for pod in pods {
+        let Some(role) = pod.metadata.labels.app.as_deref().and_then(role) else {
+            continue;
+        };
+        let container = pod.spec.containers.first();
+        let consumer = Consumer {
+            mounts: pod.spec.volumes.iter().any(|volume| {
+                volume.secret.as_ref().is_some_and(|secret| secret.secret_name == names::TRUST_BUNDLE)
+                    || volume.config_map.as_ref().is_some_and(|map| map.name == names::TRUST_BUNDLE)
+            }),
+            nudged: pod.metadata.annotations.nudged.clone(),
+            ..consumer(role, pod, container)
+        };
+        if peers && consumer.role == Role::Scheduler {
+            // The mount of a new pod is fresh, that of a restarted container need not be: the pod's age counts.
+            let started = pod.metadata.creation_timestamp;
+            consumers.push(Consumer { role: Role::EtcdPeer, mounts: false, started, ..consumer.clone() });
+        }
+        consumers.push(consumer);
+    }
+    consumers.sort_by(|a, b| (&a.role, &a.name).cmp(&(&b.role, &b.name)));
+    consumers
+}
+
+/// All pods with a sidecar of the control plane in `namespace`, page by page.
+pub async fn sidecars(api: &Api, namespace: &str, interned: &mut Interned) -> Result<Vec<Consumer>, Failure> {
+    let mut consumers = Vec::new();
+    let mut next = String::new();
+    loop {
+        let mut query = format!("labelSelector={}&limit={PAGE}", names::INJECTED.replace('=', "%3D"));
+        if !next.is_empty() {
+            query.push_str("&continue=");
+            query.push_str(&escape(&next));
+        }
+        let page: Result<List<Pod>, Failure> = api.get(PODS.within(None), &query).await;
+        let page = match page {
+            // The list grew too old while it was read: from the beginning, what was read is read again.
+            Err(Failure::Refused { code: 410, .. }) if !next.is_empty() => {
+                consumers.clear();
+                next.clear();
+                continue;
+            }
+            page => page?,
+        };
+        consumers.extend(page.items.iter().filter_map(|pod| sidecar(pod, namespace, interned)));
+        next = page.metadata.next;
+        if next.is_empty() {
+            return Ok(consumers);
+        }
+    }
+}
+
+fn sidecar(pod: &Pod, namespace: &str, interned: &mut Interned) -> Option<Consumer> {
+    let daprd = pod.spec.containers.iter().chain(&pod.spec.init_containers).find(|c| c.name == names::DAPRD)?;
+    if !is_running(pod) || daprd.variable(names::ENV_NAMESPACE).is_some_and(|theirs| theirs != namespace) {
+        return None;
+    }
+    let meta = &pod.metadata;
+    let app_id = meta.labels.app_id.as_ref().or(meta.annotations.app_id.as_ref()).unwrap_or(&meta.name);
+    let (era, held) = match daprd.variable(names::ENV_ANCHORS) {
+        Some(pem) => (Era::Env, Answer::Proven(interned.anchors(pem))),
+        None if daprd.variable(names::ENV_ANCHORS_FILE).is_some() => (
+            Era::File,
+            Answer::Unknown("its trust anchors come from a file that nobody but the pod can read".to_owned()),
+        ),
+        None => (Era::Env, Answer::Unknown("its pod spec carries no trust anchors".to_owned())),
+    };
+    let role = Role::Sidecar { era, app_id: app_id.clone() };
+    Some(Consumer { held, ..consumer(role, pod, Some(daprd)) })
+}
+
+fn consumer(role: Role, pod: &Pod, container: Option<&Container>) -> Consumer {
+    let meta = &pod.metadata;
+    Consumer {
+        phase: phase(pod),
+        started: started(pod, container),
+        version: container.and_then(|container| version(&container.image)),
+        owner: Some(owner(pod)),
+        ..Consumer::new(role, format!("{}/{}", meta.namespace, meta.name))
+    }
+}
+
+fn role(app: &str) -> Option<Role> {
+    Some(match app {
+        names::SENTRY => Role::Sentry,
+        names::OPERATOR => Role::Operator,
+        names::PLACEMENT | names::OLD_PLACEMENT => Role::Placement,
+        names::SCHEDULER => Role::Scheduler,
+        names::INJECTOR => Role::Injector,
+        _ => return None,
+    })
+}
+
+fn is_running(pod: &Pod) -> bool {
+    !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses)
+}
+
+fn phase(pod: &Pod) -> Phase {
+    let waits = |why: &str| {
+        statuses(pod).any(|status| status.state.waiting.as_ref().is_some_and(|waiting| waiting.reason == why))
+    };
+    if pod.metadata.deletion_timestamp.is_some() {
+        Phase::Terminating
+    } else if waits("CrashLoopBackOff") {
+        Phase::CrashLoop
+    } else if pod.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True") {
+        Phase::Ready
+    } else if pod.status.phase == "Pending" {
+        Phase::Pending
+    } else {
+        Phase::NotReady
+    }
+}
+
+fn started(pod: &Pod, container: Option<&Container>) -> Option<Timestamp> {
+    container
+        .and_then(|container| statuses(pod).find(|status| status.name == container.name))
+        .and_then(|status| status.state.running.as_ref()?.started_at)
+        .or(pod.metadata.creation_timestamp)
+}
+
+/// What `kubectl rollout restart` would take: the Deployment behind a `ReplicaSet` is its name without the pods' hash.
+fn owner(pod: &Pod) -> String {
+    let Some(owner) = pod.metadata.owner_references.first() else {
+        return format!("pod/{}", pod.metadata.name);
+    };
+    let name = &owner.name;
+    match owner.kind.as_str() {
+        "ReplicaSet" => {
+            let hash = pod.metadata.labels.template_hash.as_deref().unwrap_or_default();
+            match name.strip_suffix(hash).and_then(|name| name.strip_suffix('-')) {
+                Some(deployment) if !hash.is_empty() => format!("deploy/{deployment}"),
+                _ => format!("rs/{name}"),
+            }
+        }
+        "StatefulSet" => format!("sts/{name}"),
+        "DaemonSet" => format!("ds/{name}"),
+        kind => format!("{}/{name}", kind.to_lowercase()),
+    }
+}
+
+fn escape(token: &str) -> String {
+    use std::fmt::Write as _;
+    let mut escaped = String::with_capacity(token.len());
+    for byte in token.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(json: &str) -> Pod {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const SERVER: &str = r#"{"metadata":{"name":"server-5d-x","namespace":"shop","creationTimestamp":"2026-01-01T00:00:00Z",
+        "labels":{"dapr.io/app-id":"server","pod-template-hash":"5d","anything":"else"},
+        "ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"server-5d","uid":"u"}]},
+        "spec":{"containers":[{"name":"app","image":"a"},{"name":"daprd","image":"daprd:1.14.0","env":[
+        {"name":"DAPR_CONTROLPLANE_NAMESPACE","value":"dapr-system"},{"name":"DAPR_TRUST_ANCHORS","value":"none"},
+        {"name":"POD","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}]}]},
+        "status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}],"containerStatuses":[
+        {"name":"daprd","state":{"running":{"startedAt":"2026-01-01T00:00:07Z"}}}]}}"#;
+
+    #[test]
+    fn a_sidecar_is_known_by_its_spec() {
+        let mut interned = Interned::default();
+        let seen = sidecar(&pod(SERVER), "dapr-system", &mut interned).unwrap();
+        assert_eq!(seen.name, "shop/server-5d-x");
+        assert_eq!(seen.role, Role::Sidecar { era: Era::Env, app_id: "server".into() });
+        assert_eq!(seen.owner.as_deref(), Some("deploy/server"));
+        assert_eq!(seen.version, Some((1, 14, 0)));
+        assert_eq!(seen.started.unwrap().to_string(), "2026-01-01T00:00:07Z");
+        assert!(seen.held.proven().is_some());
+        assert!(sidecar(&pod(SERVER), "other", &mut interned).is_none(), "it belongs to another control plane");
+        assert!(sidecar(&pod(&SERVER.replace("Running", "Succeeded")), "dapr-system", &mut interned).is_none());
+    }
+
+    #[test]
+    fn the_same_anchors_are_kept_once() {
+        let mut interned = Interned::default();
+        let (one, two) = (interned.anchors("none"), interned.anchors("none"));
+        assert!(Arc::ptr_eq(&one, &two));
+    }
+
+    #[test]
+    fn native_sidecars_and_files_count_too() {
+        let native = SERVER.replace("\"containers\":[{\"name\":\"app\"", "\"initContainers\":[{\"name\":\"app\"");
+        assert!(sidecar(&pod(&native), "dapr-system", &mut Interned::default()).is_some());
+        let file = SERVER.replace("DAPR_TRUST_ANCHORS", "DAPR_TRUST_ANCHORS_FILE");
+        let seen = sidecar(&pod(&file), "dapr-system", &mut Interned::default()).unwrap();
+        assert!(matches!(seen.role, Role::Sidecar { era: Era::File, .. }));
+        assert_eq!(seen.held.proven(), None);
+    }
+
+    #[test]
+    fn phases_are_told_apart() {
+        assert_eq!(phase(&pod(SERVER)), Phase::Ready);
+        let not_ready = SERVER.replace("\"True\"", "\"False\"");
+        assert_eq!(phase(&pod(&not_ready)), Phase::NotReady);
+        assert_eq!(phase(&pod(&not_ready.replace("Running", "Pending"))), Phase::Pending);
+        let crashing = not_ready
+            .replace(r#""running":{"startedAt":"2026-01-01T00:00:07Z"}"#, r#""waiting":{"reason":"CrashLoopBackOff"}"#);
+        assert_eq!(phase(&pod(&crashing)), Phase::CrashLoop);
+        let leaving = SERVER
+            .replace("\"creationTimestamp\"", "\"deletionTimestamp\":\"2026-01-02T00:00:00Z\",\"creationTimestamp\"");
+        assert_eq!(phase(&pod(&leaving)), Phase::Terminating);
+    }
+
+    #[test]
+    fn schedulers_are_etcd_peers_only_among_several() {
+        let scheduler = |name: &str| {
+            pod(&format!(
+                r#"{{"metadata":{{"name":"{name}","namespace":"d","creationTimestamp":"2026-01-01T00:00:00Z","labels":{{"app":"dapr-scheduler-server"}}}},
+                "spec":{{"volumes":[{{"name":"t","configMap":{{"name":"dapr-trust-bundle"}}}}]}},"status":{{"phase":"Running"}}}}"#
+            ))
+        };
+        let one = of_control_plane(&[scheduler("s-0")]);
+        assert_eq!(one.len(), 1);
+        assert!(one[0].mounts);
+        let three = of_control_plane(&[scheduler("s-0"), scheduler("s-1"), scheduler("s-2")]);
+        assert_eq!(three.iter().filter(|c| c.role == Role::EtcdPeer).count(), 3);
+        assert!(three.iter().filter(|c| c.role == Role::EtcdPeer).all(|c| !c.mounts), "a nudge reaches no etcd");
+    }
+}

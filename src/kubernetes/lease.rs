@@ -1,0 +1,236 @@
+//! The lock: a Lease that its holder renews, and that anybody may take once its holder has gone silent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::api::{Api, Change, LEASES};
+use super::failure::Failure;
+use super::names;
+use crate::error::Error;
+
+/// How long a silent holder keeps the lock.
+const DURATION: Duration = Duration::from_secs(15);
+/// How often the lock is renewed. A write relies on a renewal that is no older than twice this.
+const RENEWAL: Duration = Duration::from_secs(4);
+
+/// A lock that is held. Dropping it stops the renewals; [`Lock::release`] gives it back at once.
+pub struct Lock {
+    held: Arc<Held>,
+    renewals: JoinHandle<()>,
+}
+
+struct Held {
+    api: Api,
+    namespace: String,
+    holder: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    version: String,
+    /// By both clocks: one stands still while the machine sleeps, the other can be set.
+    renewed: (Instant, SystemTime),
+    /// Who took it over.
+    lost: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Lease {
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    resource_version: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    holder_identity: Option<String>,
+    renew_time: Option<Timestamp>,
+    lease_duration_seconds: Option<i64>,
+}
+
+impl Lock {
+    /// Takes the lock. Waits for a holder that is silent to run out, and errors as soon as one shows that it lives: it
+    /// renews the lock, or gives it back.
+    pub async fn take(api: &Api, namespace: &str, caller: &str) -> Result<Self, Error> {
+        let at = LEASES.named(namespace, names::ROTATION);
+        let holder = holder(caller);
+        let mut other: Option<Lease> = None;
+        let version = loop {
+            let lease = match api.get::<Lease>(at, "").await {
+                Ok(lease) => lease,
+                Err(Failure::Missing { .. }) => Lease::default(),
+                Err(failure) => return Err(failure.into()),
+            };
+            let version = &lease.metadata.resource_version;
+            if let Some(other) = other.as_ref().filter(|other| other.metadata.resource_version != *version) {
+                return Err(refused(namespace, other));
+            }
+            if lease.is_free(api.now()) {
+                match write(api, namespace, &holder, version, true).await {
+                    Ok(version) => break version,
+                    Err(Failure::Conflict { .. }) => continue,
+                    Err(failure) => return Err(failure.into()),
+                }
+            }
+            other.get_or_insert(lease);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        let state = State { version, renewed: now(), lost: None };
+        let held =
+            Arc::new(Held { api: api.clone(), namespace: namespace.to_owned(), holder, state: Mutex::new(state) });
+        let renewals = tokio::spawn(keep(Arc::clone(&held)));
+        Ok(Self { held, renewals })
+    }
+
+    /// Makes sure that the lock is still held: a holder that was asleep learns here that somebody else went on.
+    pub async fn verify(&self) -> Result<(), Error> {
+        self.held.renew(2 * RENEWAL).await
+    }
+
+    /// Gives the lock back. What fails here mends itself: the lock runs out.
+    pub async fn release(self) {
+        let state = self.held.state.lock().await;
+        // Not before: a renewal on its way would leave a version that is not known here.
+        self.renewals.abort();
+        if state.lost.is_none() {
+            let _ = write(&self.held.api, &self.held.namespace, "", &state.version, false).await;
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.renewals.abort();
+    }
+}
+
+impl Held {
+    /// Renews unless that was done within `age`.
+    async fn renew(&self, age: Duration) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let (instant, wall) = state.renewed;
+        let asleep = wall.elapsed().unwrap_or(Duration::MAX);
+        if state.lost.is_none() && instant.elapsed().max(asleep) >= age {
+            match write(&self.api, &self.namespace, &self.holder, &state.version, false).await {
+                Ok(version) => {
+                    state.version = version;
+                    state.renewed = now();
+                }
+                Err(Failure::Conflict { .. }) => self.look_again(&mut state).await?,
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        match &state.lost {
+            None => Ok(()),
+            Some(who) => Err(Error::failed(format!(
+                "the lock (Lease `{}/{}`) was taken over by {who} while this run was silent; it writes no more",
+                self.namespace,
+                names::ROTATION
+            ))
+            .hint("`mtls status` shows where the rotation stands")),
+        }
+    }
+
+    /// A conflict may be the echo of a renewal whose answer was lost.
+    async fn look_again(&self, state: &mut State) -> Result<(), Error> {
+        let lease: Lease = self.api.get(LEASES.named(&self.namespace, names::ROTATION), "").await?;
+        match lease.spec.holder_identity {
+            Some(holder) if holder == self.holder => {
+                state.version = lease.metadata.resource_version;
+                state.renewed = now();
+            }
+            other => state.lost = Some(other.filter(|who| !who.is_empty()).unwrap_or_else(|| "somebody".to_owned())),
+        }
+        Ok(())
+    }
+}
+
+impl Lease {
+    fn is_free(&self, now: Timestamp) -> bool {
+        if self.spec.holder_identity.as_deref().is_none_or(str::is_empty) {
+            return true;
+        }
+        let seconds = self.spec.lease_duration_seconds.unwrap_or_default();
+        let end =
+            self.spec.renew_time.map(|at| at.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(at));
+        end.is_none_or(|end| end < now)
+    }
+}
+
+async fn keep(held: Arc<Held>) {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        // A failure shows at the next write, which verifies; until then the next round tries again.
+        let _ = held.renew(RENEWAL / 2).await;
+    }
+}
+
+/// Writes the Lease on condition that nobody else did; an empty `holder` gives it back.
+async fn write(api: &Api, namespace: &str, holder: &str, version: &str, first: bool) -> Result<String, Failure> {
+    let at = LEASES.named(namespace, names::ROTATION);
+    let now = format!("{:.6}", api.now());
+    let mut spec = json!({
+        "holderIdentity": holder,
+        "leaseDurationSeconds": if holder.is_empty() { 1 } else { DURATION.as_secs() },
+        "renewTime": now,
+    });
+    if first {
+        spec["acquireTime"] = json!(now);
+    }
+    let mut body = json!({ "spec": spec });
+    let change = if version.is_empty() {
+        body["apiVersion"] = json!("coordination.k8s.io/v1");
+        body["kind"] = json!("Lease");
+        body["metadata"] = json!({ "name": names::ROTATION, "namespace": namespace });
+        Change::Create
+    } else {
+        body["metadata"] = json!({ "resourceVersion": version });
+        Change::Patch
+    };
+    let lease: Lease = api.change(at, change, body.to_string().as_bytes(), false).await?;
+    Ok(lease.metadata.resource_version)
+}
+
+fn refused(namespace: &str, lease: &Lease) -> Error {
+    let who = lease.spec.holder_identity.as_deref().unwrap_or("somebody");
+    let since = lease.spec.renew_time.map(|at| format!(", last heard of at {at}")).unwrap_or_default();
+    Error::failed(format!(
+        "another mtls is at work on this mesh, or was until just now: {who} holds the lock (Lease `{namespace}/{}`){since}",
+        names::ROTATION
+    ))
+    .hint("wait for it to end; `mtls status` shows where the rotation stands")
+}
+
+fn now() -> (Instant, SystemTime) {
+    (Instant::now(), SystemTime::now())
+}
+
+/// Who holds the lock, for the one who is refused: user, host and process, and a number that tells two runs apart.
+fn holder(caller: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .or_else(|| std::env::var("COMPUTERNAME").ok())
+        .unwrap_or_default();
+    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
+    let user = if user.is_empty() { caller } else { user.as_str() };
+    let begun = Timestamp::now().as_nanosecond() % 0xffff_ffff;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{user}@{}/{}/{begun:08x}{count}", host.trim(), std::process::id())
+}

@@ -1,0 +1,219 @@
+//! A mesh on a Kubernetes cluster: looks and moves over the API server alone.
+
+mod api;
+mod connect;
+mod consumers;
+mod control_plane;
+mod failure;
+mod fence;
+mod find;
+mod lease;
+mod names;
+mod note;
+mod observe;
+mod owners;
+mod probe;
+mod published;
+mod record;
+mod rest;
+mod rollout;
+mod tunnel;
+mod wire;
+mod write;
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use self::consumers::Interned;
+use self::find::Found;
+use self::lease::Lock;
+use self::probe::Evidence;
+use self::published::{ConfigMap, Secret};
+use crate::error::Error;
+use crate::interrupt::Interrupts;
+use crate::mesh::{Consumer, ControlPlane, Fence, Observed, Settings};
+use crate::rotation::{Mesh, Move, Need, Record};
+
+pub use self::connect::{Connection, Options};
+
+/// How a command that writes behaves on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing {
+    /// Whether Sentry's right to write may be taken away during the trust write.
+    pub fence: bool,
+    /// How long to wait for a quiet Sentry where it may not.
+    pub patience: SignedDuration,
+}
+
+/// A mesh on a cluster.
+pub struct Kubernetes {
+    connection: Connection,
+    namespace: Option<String>,
+    writing: Option<Writing>,
+    interrupts: Interrupts,
+    tell: Box<dyn FnMut(&str)>,
+    known: Known,
+    lock: Option<Lock>,
+    /// The version of the record's Secret; `None`: there is none yet.
+    record: Option<String>,
+    pause: Duration,
+}
+
+/// What earlier looks found and later ones need not ask again.
+#[derive(Default)]
+struct Known {
+    found: Option<Found>,
+    settings: Option<Settings>,
+    control_plane: ControlPlane,
+    fence: Fence,
+    caller: Option<String>,
+    sidecars: Vec<Consumer>,
+    sidecars_complete: bool,
+    interned: Interned,
+    secret: Option<Secret>,
+    config_map: Option<ConfigMap>,
+    nudge_refused: bool,
+    /// A fence that a killed run left around a torn pair.
+    standing: Option<fence::Fence>,
+    role: Option<wire::Role>,
+    evidence: Evidence,
+    /// The record as the first look found it, until it is asked for.
+    record: Option<Result<Option<(Record, String)>, Error>>,
+    record_read: bool,
+}
+
+/// Pauses between looks grow from the one to the other, and start over with every move.
+/// A nudged Sentry serves the new chain after this: its mount is fresh at once, and it batches file events for two
+/// seconds (`dapr/cmd/sentry/app/app.go`).
+const SENTRY_RELOADS: Duration = Duration::from_millis(2700);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Prepares a connection to the cluster that `options` name. Sends nothing yet.
+pub async fn connect(options: &Options) -> Result<Kubernetes, Error> {
+    let connection = Connection::open(options).await?;
+    Ok(Kubernetes::new(connection, options.namespace.clone()))
+}
+
+impl Kubernetes {
+    /// A mesh that is looked at over `connection`; `namespace`: where its control plane is.
+    pub fn new(connection: Connection, namespace: Option<String>) -> Self {
+        Self {
+            connection,
+            namespace,
+            writing: None,
+            interrupts: Interrupts::default(),
+            tell: Box::new(|_| ()),
+            known: Known::default(),
+            lock: None,
+            record: None,
+            pause: SHORTEST_PAUSE,
+        }
+    }
+
+    /// The same, for a command that writes: the caller's name is asked for, and what it may not see is an error.
+    #[must_use]
+    pub fn writing(mut self, writing: Writing) -> Self {
+        self.writing = Some(writing);
+        self
+    }
+
+    /// The same, stopping between moves when a signal has come.
+    #[must_use]
+    pub fn interrupted_by(mut self, interrupts: Interrupts) -> Self {
+        self.interrupts = interrupts;
+        self
+    }
+
+    /// The same, telling `tell` in a sentence what happens within a move.
+    #[must_use]
+    pub fn telling(mut self, tell: impl FnMut(&str) + 'static) -> Self {
+        self.tell = Box::new(tell);
+        self
+    }
+}
+
+impl Kubernetes {
+    async fn namespace(&mut self) -> Result<String, Error> {
+        if self.known.found.is_none() {
+            self.known.found = Some(find::find(&self.connection.api, self.namespace.as_deref()).await?);
+        }
+        Ok(self.known.found.as_ref().map(|found| found.namespace.clone()).unwrap_or_default())
+    }
+
+    async fn verify_lock(&self) -> Result<(), Error> {
+        match &self.lock {
+            Some(lock) => lock.verify().await,
+            None => Err(Error::failed("nothing is written without the lock")),
+        }
+    }
+}
+
+impl Mesh for Kubernetes {
+    async fn observe(&mut self, need: &Need) -> Result<Observed, Error> {
+        Box::pin(self.look(need)).await
+    }
+
+    async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error> {
+        self.pause = SHORTEST_PAUSE;
+        match step {
+            Move::PublishTrust { bundle, issuer } => Box::pin(self.publish_trust(bundle, issuer.as_ref(), seen)).await,
+            Move::PublishIssuer { issuer } => self.publish_issuer(issuer, seen).await,
+            Move::Nudge => {
+                self.pause = SENTRY_RELOADS;
+                self.nudge(seen).await
+            }
+            Move::Restart { workload } => self.restart(workload, seen).await,
+        }
+    }
+
+    async fn lock(&mut self) -> Result<(), Error> {
+        self.connection.may_write()?;
+        self.interrupts.listen().map_err(|why| Error::failed("signals cannot be noted").because(why))?;
+        let namespace = self.namespace().await?;
+        let caller = self.known.caller.clone().unwrap_or_default();
+        self.lock = Some(Lock::take(&self.connection.api, &namespace, &caller).await?);
+        let mended = self.unfence().await;
+        if mended.is_err() {
+            self.unlock().await;
+        }
+        mended
+    }
+
+    async fn unlock(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            lock.release().await;
+        }
+    }
+
+    async fn load(&mut self) -> Result<Option<Record>, Error> {
+        let loaded = if let Some(loaded) = self.known.record.take() {
+            loaded?
+        } else {
+            let namespace = self.namespace().await?;
+            record::load(&self.connection.api, &namespace, self.writing.is_some()).await?
+        };
+        Ok(loaded.map(|(record, version)| {
+            self.record = Some(version);
+            record
+        }))
+    }
+
+    async fn save(&mut self, record: &Record) -> Result<(), Error> {
+        self.connection.may_write()?;
+        self.verify_lock().await?;
+        let namespace = self.namespace().await?;
+        self.record = Some(record::save(&self.connection.api, &namespace, record, self.record.as_deref()).await?);
+        Ok(())
+    }
+
+    async fn pause(&mut self) {
+        self.interrupts.or_after(self.pause).await;
+        self.pause = if self.pause > LONGEST_PAUSE { SHORTEST_PAUSE } else { (self.pause * 3 / 2).min(LONGEST_PAUSE) };
+    }
+
+    fn interrupted(&self) -> Option<u8> {
+        self.interrupts.seen()
+    }
+}

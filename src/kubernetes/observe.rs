@@ -1,0 +1,289 @@
+//! One look: a round of objects, all at once, then a round of probes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
+use super::consumers::{self, Interned};
+use super::control_plane::{fence, settings, workloads};
+use super::failure::Failure;
+use super::find::{Found, find, version};
+use super::probe::probe;
+use super::published::{ConfigMap, Secret, published};
+use super::wire::{self, ClientConfig, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
+use super::{Kubernetes, names, owners, record};
+use crate::error::Error;
+use crate::mesh::{Answer, Consumer, Denied, Identity, Observed, Owner, Pair, Published, Role};
+use crate::rotation::Need;
+
+/// What the round of objects brought; `None`: not asked.
+struct Objects {
+    secret: Result<Option<Secret>, Failure>,
+    config_map: Result<Option<ConfigMap>, Failure>,
+    configuration: Option<Result<Option<Configuration>, Failure>>,
+    stateful_sets: Option<Result<List<Workload>, Failure>>,
+    role: Option<Result<Option<wire::Role>, Failure>>,
+    pods: Option<Result<Vec<Pod>, Failure>>,
+    sidecars: Option<Result<Vec<Consumer>, Failure>>,
+    helm: Option<Owner>,
+    webhook: Option<Result<Option<WebhookConfiguration>, Failure>>,
+    definition: Option<Result<Option<Definition>, Failure>>,
+    caller: Option<String>,
+}
+
+impl Kubernetes {
+    /// Looks for what `need` names. At most 12 requests without probes, further pages of a list not counted; the record
+    /// comes along with the first look at the consumers.
+    pub(super) async fn look(&mut self, need: &Need) -> Result<Observed, Error> {
+        if self.known.found.is_none() || need.control_plane {
+            let namespace =
+                self.known.found.as_ref().map(|found| found.namespace.as_str()).or(self.namespace.as_deref());
+            self.known.found = Some(find(&self.connection.api, namespace).await?);
+        }
+        let found = self.known.found.take().unwrap_or_default();
+        let mut denied: Vec<Denied> = found.denied.iter().cloned().collect();
+        let objects = Box::pin(self.objects(need, &found)).await;
+        let observed = self.understand(need, &found, objects, &mut denied);
+        let mut observed = match observed {
+            Ok(observed) => observed,
+            Err(why) => {
+                self.known.found = Some(found);
+                return Err(why);
+            }
+        };
+        self.known.found = Some(found);
+        observed.denied = denied;
+        let client = self.connection.api.client();
+        probe(&client, need, &mut observed, &mut self.known.evidence).await;
+        Ok(observed)
+    }
+
+    async fn objects(&mut self, need: &Need, found: &Found) -> Objects {
+        let (api, known, writes) = (&self.connection.api, &mut self.known, self.writing.is_some());
+        let namespace = found.namespace.as_str();
+        let probes = need.served || need.held || need.accepts.is_some() || need.holds.is_some();
+        let pods = need.consumers || need.control_plane || probes;
+        let first = known.caller.is_none() && writes;
+        let (
+            secret,
+            config_map,
+            configuration,
+            stateful_sets,
+            role,
+            pods,
+            sidecars,
+            helm,
+            webhook,
+            definition,
+            caller,
+            record,
+        ) = tokio::join!(
+            optional(api.get(SECRETS.named(namespace, names::TRUST_BUNDLE), "")),
+            optional(api.get(CONFIG_MAPS.named(namespace, names::TRUST_BUNDLE), "")),
+            when(
+                need.control_plane && known.settings.is_none(),
+                optional(api.get(CONFIGURATIONS.named(namespace, names::CONFIGURATION), ""))
+            ),
+            when(need.control_plane, stateful_sets(api, namespace)),
+            when(need.control_plane, optional(api.get(ROLES.named(namespace, names::SENTRY), ""))),
+            when(pods, consumers::control_plane(api, namespace)),
+            when(need.consumers, consumers::sidecars(api, namespace, &mut known.interned)),
+            when(need.owners, owners::helm(api, &found.sentry)),
+            when(need.held, optional(api.get(WEBHOOKS.cluster(names::INJECTOR), ""))),
+            when(need.held, optional(api.get(DEFINITIONS.cluster(names::CONVERTED), ""))),
+            when(first, self.connection.caller()),
+            when(need.consumers && !known.record_read, record::load(api, namespace, writes)),
+        );
+        if record.is_some() {
+            known.record_read = true;
+            known.record = record;
+        }
+        Objects {
+            secret,
+            config_map,
+            configuration,
+            stateful_sets,
+            role,
+            pods,
+            sidecars,
+            helm: helm.flatten(),
+            webhook,
+            definition,
+            caller,
+        }
+    }
+
+    fn understand(
+        &mut self,
+        need: &Need,
+        found: &Found,
+        objects: Objects,
+        denied: &mut Vec<Denied>,
+    ) -> Result<Observed, Error> {
+        let known = &mut self.known;
+        let published = trust(known, found, objects.secret, objects.config_map, self.writing.is_some(), denied)?;
+        if let Some(read) = objects.configuration {
+            let read = allowed(read, "the mTLS settings, so that Dapr's defaults are assumed", denied)?;
+            known.settings = Some(settings(&read.flatten().unwrap_or_default()));
+        }
+        if let Some(list) = objects.stateful_sets {
+            let list = allowed(list, "the placement and scheduler services", denied)?;
+            let sets = list.map(|list| list.items).unwrap_or_default();
+            known.control_plane = workloads(&found.deployments, &sets);
+        }
+        if let Some(role) = objects.role {
+            let role = allowed(role, "whether Sentry may write its Secret", denied)?;
+            known.fence = role.as_ref().and_then(Option::as_ref).map(fence).unwrap_or_default();
+        }
+        if let Some(caller) = objects.caller {
+            known.caller = Some(caller);
+        }
+        let mut consumers = Vec::new();
+        if let Some(pods) = objects.pods {
+            let pods = allowed(pods, "the control plane's pods", denied)?.unwrap_or_default();
+            consumers = consumers::of_control_plane(&pods);
+            etcd_peers(&mut consumers, &published);
+        }
+        if let Some(sidecars) = objects.sidecars {
+            let sidecars = allowed(sidecars, "the pods with a sidecar", denied)?;
+            known.sidecars_complete = sidecars.is_some();
+            known.sidecars = sidecars.unwrap_or_default();
+        }
+        if self.writing.is_some() {
+            consumers.extend(known.sidecars.iter().cloned());
+        } else {
+            consumers.append(&mut known.sidecars);
+        }
+        if let Some(read) = objects.webhook {
+            let read = allowed(read, "the injector webhook's caBundle", denied)?.flatten();
+            let config =
+                read.as_ref().and_then(|object| Some((&object.metadata.name, &object.webhooks.first()?.client_config)));
+            consumers.extend(ca_bundle(Role::Webhook, config, found, &mut known.interned));
+        }
+        if let Some(read) = objects.definition {
+            let read = allowed(read, "the conversion webhook's caBundle", denied)?.flatten();
+            let webhook = read.as_ref().and_then(|object| {
+                let conversion = object.spec.conversion.as_ref()?;
+                Some((&object.metadata.name, &conversion.webhook.as_ref()?.client_config))
+            });
+            consumers.extend(ca_bundle(Role::Conversion, webhook, found, &mut known.interned));
+        }
+        let mut owners = Vec::new();
+        if need.owners {
+            let (secret, map) = (known.secret.as_ref(), known.config_map.as_ref());
+            owners = owners::of_objects(secret, map, &found.sentry, &found.namespace);
+            owners.extend(objects.helm);
+        }
+        Ok(Observed {
+            now: self.connection.api.now(),
+            identity: Identity {
+                context: self.connection.context.clone(),
+                server: self.connection.server.clone(),
+                namespace: found.namespace.clone(),
+                trust_domain: found.sentry.trust_domain.clone(),
+                caller: known.caller.clone().unwrap_or_default(),
+                dapr: version(&format!(":{}", found.sentry.version)),
+            },
+            settings: known.settings.unwrap_or_default(),
+            published,
+            consumers,
+            consumers_complete: known.sidecars_complete,
+            control_plane: known.control_plane.clone(),
+            owners,
+            fence: known.fence,
+            nudge_refused: known.nudge_refused,
+            denied: Vec::new(),
+        })
+    }
+}
+
+/// What is published. A command that writes must see both objects; others show what they may.
+fn trust(
+    known: &mut super::Known,
+    found: &Found,
+    secret: Result<Option<Secret>, Failure>,
+    config_map: Result<Option<ConfigMap>, Failure>,
+    writes: bool,
+    denied: &mut Vec<Denied>,
+) -> Result<Published, Error> {
+    let hidden = match (&secret, &config_map) {
+        (Err(Failure::Forbidden { grant, .. }), _) | (_, Err(Failure::Forbidden { grant, .. })) if !writes => {
+            Some(grant.clone())
+        }
+        _ => None,
+    };
+    let (secret, config_map) = if writes {
+        (secret?, config_map?)
+    } else {
+        (
+            allowed(secret, "the trust bundle, the issuer and when they were written", denied)?.flatten(),
+            allowed(config_map, "the ConfigMap's half of the trust bundle", denied)?.flatten(),
+        )
+    };
+    let mut published = published(secret.as_ref(), config_map.as_ref(), &found.sentry);
+    if let Some(grant) = hidden {
+        published.pair = Pair::Unknown(format!("not allowed to {grant}"));
+        if published.anchors.is_empty() {
+            published.anchors.clone_from(&published.mirror);
+        }
+    }
+    known.secret = secret;
+    known.config_map = config_map;
+    Ok(published)
+}
+
+async fn stateful_sets(api: &Api, namespace: &str) -> Result<List<Workload>, Failure> {
+    let query = format!("labelSelector={}%20in%20({},{})", names::APP, names::PLACEMENT, names::SCHEDULER);
+    api.get(STATEFUL_SETS.within(Some(namespace)), &query).await
+}
+
+/// An answer, if it is wanted; nothing is sent for one that is not.
+async fn when<T>(wanted: bool, ask: impl Future<Output = T>) -> Option<T> {
+    if wanted { Some(ask.await) } else { None }
+}
+
+/// An object that need not be there.
+async fn optional<T>(read: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
+    match read.await {
+        Ok(object) => Ok(Some(object)),
+        Err(Failure::Missing { .. }) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What was read; `None`, with the missing right noted, where the caller may not.
+fn allowed<T>(read: Result<T, Failure>, what: &str, denied: &mut Vec<Denied>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(failure) => {
+            denied.push(failure.denied(what)?);
+            Ok(None)
+        }
+    }
+}
+
+/// An etcd peer holds what was published before its pod was made, and never sees a later change.
+fn etcd_peers(consumers: &mut [Consumer], published: &Published) {
+    for peer in consumers.iter_mut().filter(|consumer| consumer.role == Role::EtcdPeer) {
+        peer.held = match (peer.started, published.written) {
+            (Some(started), Some(written)) if started > written => Answer::Proven(published.anchors.clone().into()),
+            _ => Answer::Unknown("it read its trust anchors before they were last published".to_owned()),
+        };
+    }
+}
+
+/// The API server as a client of a webhook of this control plane. One that belongs to another is none of ours.
+fn ca_bundle(
+    role: Role,
+    config: Option<(&String, &ClientConfig)>,
+    found: &Found,
+    interned: &mut Interned,
+) -> Option<Consumer> {
+    let (name, config) = config?;
+    if config.service.as_ref()?.namespace != found.namespace {
+        return None;
+    }
+    let pem = config.ca_bundle.as_ref().and_then(|bundle| STANDARD.decode(bundle).ok());
+    let anchors = interned.anchors(&String::from_utf8_lossy(&pem.unwrap_or_default()));
+    Some(Consumer { held: Answer::Proven(anchors), ..Consumer::new(role, name.clone()) })
+}

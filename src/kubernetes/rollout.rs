@@ -1,0 +1,65 @@
+//! Makes processes take what was published: nudges their kubelets, or restarts their services.
+
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use super::api::{Change, DEPLOYMENTS, PODS, STATEFUL_SETS};
+use super::failure::Failure;
+use super::{Kubernetes, names};
+use crate::error::Error;
+use crate::mesh::{Observed, WorkloadKind};
+
+impl Kubernetes {
+    /// Marks the control plane's pods with what is published. A changed pod makes its kubelet refresh the mounts at
+    /// once. Where that is refused, mounts refresh in their own time, and later looks say so.
+    pub(super) async fn nudge(&mut self, seen: &Observed) -> Result<(), Error> {
+        self.verify_lock().await?;
+        let mark = seen.published.mark();
+        let body = json!({ "metadata": { "annotations": { names::NUDGED: mark } } }).to_string();
+        let due = seen.consumers.iter().filter(|consumer| consumer.awaits_nudge(&mark));
+        let api = &self.connection.api;
+        let patches = due.filter_map(|consumer| consumer.name.split_once('/')).map(|(namespace, name)| {
+            api.change::<IgnoredAny>(PODS.named(namespace, name), Change::Patch, body.as_bytes(), false)
+        });
+        for sent in futures::future::join_all(patches).await {
+            match sent {
+                Ok(_) | Err(Failure::Missing { .. }) => {}
+                Err(Failure::Forbidden { grant, .. }) => {
+                    if !self.known.nudge_refused {
+                        (self.tell)(&format!(
+                            "not allowed to {grant}: mounts refresh in their own time, which takes up to 90 s"
+                        ));
+                    }
+                    self.known.nudge_refused = true;
+                }
+                Err(failure) => {
+                    (self.tell)(&format!(
+                        "a nudge failed, so mounts refresh in their own time: {}",
+                        Error::from(failure)
+                    ));
+                    self.known.nudge_refused = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Restarts one service of the control plane, as `kubectl rollout restart` does.
+    pub(super) async fn restart(&mut self, workload: &str, seen: &Observed) -> Result<(), Error> {
+        self.connection.may_write()?;
+        self.verify_lock().await?;
+        let service = seen.control_plane.iter().find(|service| service.name == workload).ok_or_else(|| {
+            Error::failed(format!("there is no service `{workload}` in the control plane"))
+                .hint("`mtls status` lists them")
+        })?;
+        let at = match service.kind {
+            WorkloadKind::Deployment => DEPLOYMENTS.named(&service.namespace, workload),
+            WorkloadKind::StatefulSet => STATEFUL_SETS.named(&service.namespace, workload),
+        };
+        let now = self.connection.api.now().max(seen.now);
+        let annotations = json!({ names::RESTARTED_AT: now.to_string() });
+        let body = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }).to_string();
+        let _: IgnoredAny = self.connection.api.change(at, Change::Patch, body.as_bytes(), false).await?;
+        Ok(())
+    }
+}

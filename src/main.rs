@@ -1,0 +1,7 @@
+//! The command line `mtls`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mtls::run(std::env::args_os())
+}

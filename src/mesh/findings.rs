@@ -1,0 +1,384 @@
+//! What a look means for the health of the mesh: what is wrong, what it does to calls, and the way out.
+
+mod expiry;
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::layers::{Dependent, Layer, LayerKind, live_bridges, refusing};
+use super::{Consumer, Fence, Observed, Owner, Pair, Phase, Role};
+use crate::duration::in_words;
+use crate::pki::{Fingerprint, Profile};
+
+/// How urgent a finding is, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Calls fail, or will at any moment.
+    Error,
+    /// Calls will fail unless somebody acts.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Something about the mesh that somebody should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How urgent it is.
+    pub severity: Severity,
+    /// What was found.
+    pub what: String,
+    /// What it does to the mesh.
+    pub means: String,
+    /// The way out, often a command to paste; empty if there is nothing to do.
+    pub hint: String,
+}
+
+/// What the findings take from the record of the last rotation.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Whether that rotation is still open.
+    pub open: bool,
+    /// When it began.
+    pub began: Timestamp,
+    /// Its strategy, in a word.
+    pub strategy: &'static str,
+    /// Every root that it has published or found published.
+    pub roots: Vec<Fingerprint>,
+    /// Whether it keeps a CA that can be published again over the one that is live.
+    pub mends: bool,
+}
+
+/// Dapr warns this long before a certificate expires (`dapr/cli/pkg/kubernetes/mtls.go`).
+pub const WARNING_TIME: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How many live bridges are a reason to speak of them.
+const MANY_BRIDGES: usize = 3;
+
+/// Everything there is to say about a mesh, most urgent first. `layers` are those of the same look.
+pub fn findings(seen: &Observed, layers: &[Layer], record: Option<&Recorded>) -> Vec<Finding> {
+    let mut found = Found { seen, list: Vec::new() };
+    found.presence(record);
+    found.pair();
+    found.signing(layers);
+    found.refusals(layers, record);
+    found.sentry();
+    found.expiries(layers);
+    found.rotation(record);
+    found.owners();
+    found.oddities();
+    found.bridges(layers);
+    found.settings();
+    found.denied();
+    found.list.sort_by_key(|finding| finding.severity);
+    found.list
+}
+
+struct Found<'a> {
+    seen: &'a Observed,
+    list: Vec<Finding>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, severity: Severity, what: impl Into<String>, means: impl Into<String>, hint: impl Into<String>) {
+        self.list.push(Finding { severity, what: what.into(), means: means.into(), hint: hint.into() });
+    }
+
+    fn is_directory(&self) -> bool {
+        self.seen.identity.server.is_empty()
+    }
+
+    /// A command line for the place that was looked at.
+    fn command(&self, command: &str) -> String {
+        if self.is_directory() {
+            format!("`mtls {command} --certs-dir '{}'`", self.seen.identity.context)
+        } else {
+            format!("`mtls {command} -k`")
+        }
+    }
+
+    fn presence(&mut self, record: Option<&Recorded>) {
+        let namespace = self.seen.identity.namespace.clone();
+        if !self.is_directory() && self.seen.control_plane.is_empty() {
+            let what = format!("no control plane of Dapr runs in namespace `{namespace}`");
+            self.add(
+                Severity::Error,
+                what,
+                "nobody issues certificates to sidecars",
+                "look elsewhere with `-n NAMESPACE`",
+            );
+        }
+        if self.seen.published.pair != Pair::Absent || self.seen.denied.iter().any(|d| d.grant.contains("trust-bundle"))
+        {
+            return;
+        }
+        if self.is_directory() {
+            let hint = self.command("renew-certificate");
+            self.add(
+                Severity::Note,
+                "there is no CA in this directory yet",
+                "a Sentry that uses it would invent one",
+                format!("make one with {hint}"),
+            );
+            return;
+        }
+        let renew = self.command("renew-certificate");
+        let hint = match record {
+            Some(record) if record.mends => format!("put the kept CA back with {renew}"),
+            _ => format!("make a CA that you know of with {renew}"),
+        };
+        self.add(
+            Severity::Error,
+            format!("Secret `dapr-trust-bundle` in `{namespace}` carries no certificates"),
+            "Sentry invents a CA when it starts or reloads, and pods that hold another refuse its SVIDs (`helm upgrade \
+             --reset-values` empties it)",
+            hint,
+        );
+    }
+
+    fn pair(&mut self) {
+        if let Pair::Unequal(difference) = &self.seen.published.pair {
+            let hint = format!("repair it before Sentry acts: {}", self.command("renew-certificate"));
+            self.add(
+                Severity::Error,
+                format!("the two objects of the trust bundle are not equal: {difference}"),
+                "Sentry invents a new CA at its next reload, and pods that hold the old one refuse its SVIDs",
+                hint,
+            );
+        }
+    }
+
+    fn signing(&mut self, layers: &[Layer]) {
+        let published = &self.seen.published;
+        let Some(issuer) = published.chain.first() else { return };
+        let trouble = match &published.key {
+            Some(key) if key.matches(issuer) => None,
+            Some(_) => Some("`issuer.key` does not belong to `issuer.crt`"),
+            None if published.pair == Pair::Equal && self.seen.denied.is_empty() => Some("`issuer.key` cannot be used"),
+            None => None,
+        };
+        if let Some(what) = trouble {
+            let hint = self.command("renew-certificate");
+            self.add(Severity::Error, what, "Sentry exits when it starts", hint);
+        }
+        if layers.iter().any(|layer| layer.in_use) || issuer.is_expired(self.seen.now) {
+            return;
+        }
+        if published.anchors.iter().all(|anchor| anchor.is_expired(self.seen.now)) {
+            return;
+        }
+        let verdict = self.seen.until(&published.chain, &published.anchors, Profile::Spiffe);
+        if let Err(refusal) = verdict {
+            let hint = self.command("renew-certificate");
+            self.add(
+                Severity::Error,
+                format!("no published trust anchor verifies the issuer: {refusal}"),
+                "every handshake with a certificate that Sentry issues now fails",
+                hint,
+            );
+        }
+    }
+
+    fn refusals(&mut self, layers: &[Layer], record: Option<&Recorded>) {
+        let Some(root) = layers.iter().find(|layer| layer.in_use && layer.kind == LayerKind::TrustAnchor) else {
+            return;
+        };
+        let refusing = refusing(self.seen);
+        if refusing.is_empty() {
+            return;
+        }
+        let root = &root.certificate;
+        let born = root.not_before() + self.seen.settings.allowed_clock_skew;
+        let is_older = |consumer: &&Consumer| {
+            matches!(consumer.role, Role::Sidecar { .. }) && consumer.started.is_some_and(|started| started < born)
+        };
+        let is_known = record.is_some_and(|record| record.roots.contains(&root.fingerprint()));
+        let invented = !is_known && refusing.iter().any(is_older);
+        let lost: Vec<Dependent> = refusing.into_iter().map(Dependent::from).collect();
+        let root = root.fingerprint().short();
+        if !invented {
+            let what = format!("{} refuse what Sentry signs today", names(&lost));
+            self.add(Severity::Error, what, "calls to and from them fail", restart_hint(&lost));
+            return;
+        }
+        let renew = self.command("renew-certificate");
+        let hint = match record {
+            Some(record) if record.mends => format!("the kept CA can be bridged to the new one: {renew}"),
+            _ => format!("the former CA is not on record, so they must be restarted: {}", restart_hint(&lost)),
+        };
+        self.add(
+            Severity::Error,
+            format!(
+                "the root in use ({root}) is not one that {} know: Sentry has invented a CA, or somebody replaced it",
+                names(&lost)
+            ),
+            "calls between pods from before and after that fail",
+            hint,
+        );
+    }
+
+    fn sentry(&mut self) {
+        let crashing = |consumer: &&Consumer| consumer.role == Role::Sentry && consumer.phase == Phase::CrashLoop;
+        let names: Vec<&str> = self.seen.consumers.iter().filter(crashing).map(|c| c.name.as_str()).collect();
+        if !names.is_empty() {
+            let hint = format!("its log says why: `kubectl logs {}`", pod_argument(names[0]));
+            let ttl = in_words(self.seen.settings.workload_cert_ttl);
+            let means = format!("no SVID is issued or renewed; sidecars go on for half of their {ttl} at least");
+            self.add(Severity::Error, format!("Sentry crashes again and again: {}", names.join(", ")), means, hint);
+        }
+    }
+
+    fn rotation(&mut self, record: Option<&Recorded>) {
+        let open = record.filter(|record| record.open);
+        if let Some(record) = open {
+            let hint = format!(
+                "go on with {}, or go back with {}",
+                self.command("renew-certificate --resume"),
+                self.command("renew-certificate --abort")
+            );
+            let what = format!("a rotation (strategy {}) is open since {}", record.strategy, record.began);
+            self.add(Severity::Warning, what, "it stopped where calls go on; nothing more happens by itself", hint);
+        }
+        if self.seen.fence == Fence::Left {
+            let command = if open.is_some() { "renew-certificate --resume" } else { "restart --stale" };
+            let hint = format!("the next command that writes gives it back: {}", self.command(command));
+            self.add(
+                Severity::Warning,
+                "Sentry's right to write the trust bundle was taken away by a run that was killed",
+                "Sentry goes on issuing SVIDs, but cannot store a CA of its own",
+                hint,
+            );
+        }
+    }
+
+    fn owners(&mut self) {
+        for owner in &self.seen.owners {
+            match owner {
+                Owner::HelmValues { release } => self.add(
+                    Severity::Warning,
+                    format!("the values of Helm release `{release}` pin certificates"),
+                    "the next `helm upgrade --reuse-values` brings that CA back at once, and calls fail",
+                    "at the next upgrade set dapr_sentry.tls.root.certPEM, dapr_sentry.tls.issuer.certPEM and \
+                     dapr_sentry.tls.issuer.keyPEM to what is live then",
+                ),
+                Owner::HelmUnknown(why) => self.add(
+                    Severity::Note,
+                    format!("whether Helm values pin certificates is not known: {why}"),
+                    "pinned ones come back with the next `helm upgrade --reuse-values`",
+                    "",
+                ),
+                Owner::Reconciler { who, remedy } => self.add(
+                    Severity::Warning,
+                    format!("{who} owns the trust bundle"),
+                    "it writes its own certificates back whenever others are published",
+                    format!("make it leave the data alone: {remedy}"),
+                ),
+                Owner::AutomaticRenewal(what) => self.add(
+                    Severity::Warning,
+                    format!("Dapr renews its CA by itself here: {what}"),
+                    "two who renew get in each other's way, so `renew-certificate` refuses",
+                    "",
+                ),
+            }
+        }
+    }
+
+    fn oddities(&mut self) {
+        for (place, oddity) in &self.seen.published.oddities {
+            let what = format!("{place}: {oddity}");
+            self.add(Severity::Warning, what, "Dapr reads less or other than what stands there", "");
+        }
+    }
+
+    fn bridges(&mut self, layers: &[Layer]) {
+        let count = live_bridges(layers, self.seen.now);
+        if count < MANY_BRIDGES {
+            return;
+        }
+        let needed = |layer: &&Layer| layer.kind == LayerKind::Bridge && layer.is_needed();
+        let hint = match layers.iter().filter(needed).count() {
+            0 => "",
+            _ => "restart what depends on them, so that fewer are needed",
+        };
+        self.add(
+            Severity::Note,
+            format!("the issuer's chain carries {count} bridges"),
+            "each adds about 900 bytes to every handshake; from eight on a rotation is refused",
+            hint,
+        );
+    }
+
+    fn settings(&mut self) {
+        if !self.seen.settings.mtls_enabled {
+            self.add(
+                Severity::Note,
+                "mutual TLS between sidecars is off (Configuration `daprsystem`)",
+                "the control plane uses these certificates all the same, and breaks when they expire",
+                "",
+            );
+        }
+    }
+
+    fn denied(&mut self) {
+        for denied in &self.seen.denied {
+            let what = format!("not seen: {}", denied.what);
+            let hint = format!("grant the verb and the resource: {}", denied.grant);
+            self.add(Severity::Note, what, "this caller may not look", hint);
+        }
+    }
+}
+
+/// `3 consumers (sidecar a/b, operator c)`, at most five by name.
+pub fn names(consumers: &[Dependent]) -> String {
+    const MOST: usize = 5;
+    let mut text = match consumers.len() {
+        1 => "1 consumer (".to_owned(),
+        count => format!("{count} consumers ("),
+    };
+    let shown: Vec<String> = consumers.iter().take(MOST).map(|c| format!("{} {}", c.role, c.name)).collect();
+    text.push_str(&shown.join(", "));
+    if consumers.len() > MOST {
+        let _ = write!(text, " and {} more", consumers.len() - MOST);
+    }
+    text.push(')');
+    text
+}
+
+fn restart_hint(consumers: &[Dependent]) -> String {
+    let mut owners: Vec<String> = consumers
+        .iter()
+        .filter_map(|consumer| {
+            let (namespace, _) = consumer.name.split_once('/')?;
+            Some(format!("`kubectl rollout restart {} -n {namespace}`", consumer.owner.as_ref()?))
+        })
+        .collect();
+    owners.sort();
+    owners.dedup();
+    match owners.len() {
+        0 => "restart them".to_owned(),
+        1..=5 => format!("restart them: {}", owners.join(", ")),
+        count => format!("restart them: {} and {} more workloads", owners[..5].join(", "), count - 5),
+    }
+}
+
+fn pod_argument(name: &str) -> String {
+    match name.split_once('/') {
+        Some((namespace, pod)) => format!("{pod} -n {namespace} --previous"),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

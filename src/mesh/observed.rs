@@ -1,0 +1,202 @@
+//! One look: everything that a decision may rest on.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Consumer, Published, Role};
+use crate::pki::{Certificate, Profile, Refusal, Shown, verify};
+
+/// Where the mesh is and who looks; printed before anything is written.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The kubeconfig context, or the directory.
+    pub context: String,
+    /// The API server's address; empty for a directory.
+    pub server: String,
+    /// The control plane's namespace; for a directory the namespace in the issuer's name.
+    pub namespace: String,
+    /// Sentry's `--trust-domain`.
+    pub trust_domain: String,
+    /// Who asks, as the API server names it; empty for a directory.
+    pub caller: String,
+    /// The version of Dapr that Sentry runs.
+    pub dapr: Option<(u32, u32, u32)>,
+}
+
+/// The settings of `daprsystem` that decide how long certificates live.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether sidecars use mTLS among themselves. The control plane always does.
+    pub mtls_enabled: bool,
+    /// How long an SVID lives.
+    pub workload_cert_ttl: SignedDuration,
+    /// By how much `NotBefore` is back-dated.
+    pub allowed_clock_skew: SignedDuration,
+}
+
+impl Default for Settings {
+    /// Dapr's own defaults (`dapr/pkg/config/configuration.go`).
+    fn default() -> Self {
+        Self {
+            mtls_enabled: true,
+            workload_cert_ttl: SignedDuration::from_hours(24),
+            allowed_clock_skew: SignedDuration::from_mins(15),
+        }
+    }
+}
+
+/// A right that the caller lacks. It travels as data and is shown where its answer would have stood.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denied {
+    /// What could not be seen or done because of it.
+    pub what: String,
+    /// `get secrets/dapr-trust-bundle in namespace dapr-system`.
+    pub grant: String,
+}
+
+/// What kind of object a control-plane service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// Replaced pod by pod at the controller's will.
+    Deployment,
+    /// Replaced from the highest ordinal down, one at a time.
+    StatefulSet,
+}
+
+/// A control-plane service as an object: what `status` lists and `restart` restarts.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// What runs in it; `None` for a service that verifies nobody (the dashboard).
+    pub role: Option<Role>,
+    /// `Deployment` or `StatefulSet`.
+    pub kind: WorkloadKind,
+    /// `dapr-sentry`.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Desired replicas.
+    pub replicas: i32,
+    /// Replicas that are ready.
+    pub ready: i32,
+    /// The tag of its image.
+    pub version: String,
+    /// `kubectl.kubernetes.io/restartedAt` of the pod template.
+    pub restarted: Option<Timestamp>,
+    /// Whether its latest revision runs everywhere and is available (dapr-facts §8).
+    pub complete: bool,
+    /// Why a restart would not come to an end by itself: paused, `OnDelete`, a partition.
+    pub blocker: Option<String>,
+}
+
+impl Workload {
+    /// The service as kubectl names it, in the spelling of `dapr mtls renew-certificate --restart`.
+    pub fn reference(&self) -> String {
+        match self.kind {
+            WorkloadKind::Deployment => format!("deploy/{}", self.name),
+            WorkloadKind::StatefulSet => format!("statefulsets/{}", self.name),
+        }
+    }
+}
+
+/// The state of the fence: Sentry's right to overwrite the pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fence {
+    /// Not looked at, or not visible to the caller.
+    #[default]
+    Unknown,
+    /// Sentry may write, as Dapr's chart has it.
+    Down,
+    /// Sentry's right to write is taken away, by an `mtls` that did not get to give it back.
+    Left,
+}
+
+/// Somebody else who has a say in what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Helm release values pin certificates: the next `helm upgrade` writes them back.
+    HelmValues {
+        /// `dapr-system/dapr`.
+        release: String,
+    },
+    /// The release's values could not be read; the text says why.
+    HelmUnknown(String),
+    /// A continuous reconciler (Argo CD, Flux) owns the data.
+    Reconciler {
+        /// Which one, and by what it is known.
+        who: String,
+        /// The patch that makes it leave the data alone.
+        remedy: String,
+    },
+    /// Dapr renews by itself (`issuer.next.*`, `--ca-renewal-enabled`).
+    AutomaticRenewal(String),
+}
+
+/// The control plane's workloads.
+pub type ControlPlane = Vec<Workload>;
+
+/// What one look found. Everything a decision rests on, and nothing else.
+#[derive(Clone, Default)]
+pub struct Observed {
+    /// The API server's clock at the time of the look.
+    pub now: Timestamp,
+    /// Where this is.
+    pub identity: Identity,
+    /// How long certificates live.
+    pub settings: Settings,
+    /// What the objects say.
+    pub published: Published,
+    /// Who verifies, and what each is known to hold.
+    pub consumers: Vec<Consumer>,
+    /// Whether `consumers` can be taken for all of them: false for a directory, or where listing is forbidden.
+    pub consumers_complete: bool,
+    /// The control plane's services, in restart order.
+    pub control_plane: ControlPlane,
+    /// Who else writes.
+    pub owners: Vec<Owner>,
+    /// Whether Sentry may write.
+    pub fence: Fence,
+    /// Whether a nudge was refused, so that mounts refresh in their own time only.
+    pub nudge_refused: bool,
+    /// Rights that were missing for this look.
+    pub denied: Vec<Denied>,
+}
+
+impl Observed {
+    /// How long a holder of `anchors` accepts what is shown with `chain`, or why it refuses even now. The leaf is one
+    /// that the chain's issuer would sign in this trust domain, so that name constraints count.
+    pub fn until(
+        &self,
+        chain: &[Certificate],
+        anchors: &[Certificate],
+        profile: Profile,
+    ) -> Result<Timestamp, Refusal> {
+        let Identity { trust_domain, namespace, .. } = &self.identity;
+        let uri = [format!("spiffe://{trust_domain}/ns/{namespace}/any")];
+        let name = [format!("dapr-sidecar-injector.{namespace}.svc")];
+        let shown = match profile {
+            Profile::Spiffe | Profile::EtcdPeer => Shown::Synthetic { uris: &uri, dns: &[] },
+            Profile::Webhook => Shown::Synthetic { uris: &[], dns: &name },
+        };
+        verify(shown, chain, anchors, profile, self.now)
+    }
+
+    /// The control-plane service of that name.
+    pub fn service(&self, name: &str) -> Option<&Workload> {
+        self.control_plane.iter().find(|service| service.name == name)
+    }
+
+    /// The published anchor that the live chain ends in: of several the one that lasts longest, the first of equals.
+    pub fn signing_root(&self) -> Option<&Certificate> {
+        let published = &self.published;
+        let until =
+            |anchor: &Certificate| self.until(&published.chain, std::slice::from_ref(anchor), Profile::Spiffe).ok();
+        published
+            .anchors
+            .iter()
+            .rev()
+            .filter_map(|anchor| Some((until(anchor)?, anchor)))
+            .max_by_key(|(until, _)| *until)
+            .map(|(_, anchor)| anchor)
+    }
+}

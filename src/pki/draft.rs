@@ -1,0 +1,187 @@
+//! A certificate between its parameters and its signature: names and keys go in as they are encoded elsewhere, byte for byte.
+
+use std::cell::RefCell;
+
+use jiff::{Timestamp, Unit};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SignatureAlgorithm, SigningKey,
+};
+use time::OffsetDateTime;
+use x509_parser::certificate::TbsCertificate;
+use x509_parser::prelude::FromDer;
+
+use super::mint::{Entropy, MintError, Validity};
+use super::{Certificate, PrivateKey};
+
+pub(super) const CA_USAGES: [KeyUsagePurpose; 3] =
+    [KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+pub(super) const EMPTY_NAME: &[u8] = &[0x30, 0];
+
+/// A certificate before it has names, a key and a signature.
+pub(super) struct Draft {
+    pub(super) params: CertificateParams,
+    pub(super) serial: [u8; 16],
+}
+
+impl Draft {
+    pub(super) fn new(v: &Validity, entropy: Entropy<'_>) -> Result<Self, MintError> {
+        let mut serial = [0; 16];
+        entropy(&mut serial);
+        // Positive, never zero, and of the same length whatever was drawn (RFC 5280 §4.1.2.2).
+        serial[0] = serial[0] & 0x3f | 0x40;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.serial_number = Some(serial.to_vec().into());
+        params.not_before = whole_seconds(v.not_before);
+        params.not_after = whole_seconds(v.not_after);
+        if params.not_before >= params.not_after {
+            return Err(MintError::NoTime(v.not_before, v.not_after));
+        }
+        Ok(Self { params, serial })
+    }
+
+    pub(super) fn ca(mut self, id: &[u8]) -> Self {
+        self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.params.key_usages = CA_USAGES.to_vec();
+        self.params.key_identifier_method = KeyIdMethod::PreSpecified(id.to_vec());
+        self
+    }
+
+    /// Signs with the two names and the public key as they are encoded, byte for byte: rcgen's own names lose repeated attributes and string types,
+    /// and Go links certificates by these bytes.
+    pub(super) fn sign(
+        mut self,
+        subject: &[u8],
+        spki: &[u8],
+        issuer: &[u8],
+        issuer_id: Option<&[u8]>,
+        key: &PrivateKey,
+    ) -> Result<Certificate, MintError> {
+        self.params.use_authority_key_identifier_extension = issuer_id.is_some();
+        let key_pair = key.signing_key();
+        let recorder = Recorder { key: &key_pair, signed: RefCell::default() };
+        let mut signer = CertificateParams::default();
+        signer.key_identifier_method = KeyIdMethod::PreSpecified(issuer_id.unwrap_or_default().to_vec());
+        let draft = self.params.signed_by(&key_pair, &rcgen::Issuer::new(signer, &recorder))?;
+
+        let tbs =
+            replace_names(&recorder.signed.into_inner(), subject, spki, issuer).ok_or(MintError::ReadBack(None))?;
+        let signature = key_pair.sign(&tbs)?;
+        let algorithm = outer_algorithm(draft.der()).ok_or(MintError::ReadBack(None))?;
+        let mut bits = vec![0];
+        bits.extend(signature);
+        let der = element(0x30, &[tbs, algorithm, element(0x03, &bits)].concat());
+
+        let made = Certificate::from_der(&der).map_err(|error| MintError::ReadBack(Some(error)))?;
+        let as_meant = made.subject_der() == subject && made.issuer_der() == issuer && made.spki_der() == spki;
+        if as_meant { Ok(made) } else { Err(MintError::ReadBack(None)) }
+    }
+}
+
+/// Lets rcgen encode a certificate, keeps what it wants signed, and signs nothing.
+struct Recorder<'a> {
+    key: &'a KeyPair,
+    signed: RefCell<Vec<u8>>,
+}
+
+impl PublicKeyData for &Recorder<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.key.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+impl SigningKey for &Recorder<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        *self.signed.borrow_mut() = message.to_vec();
+        Ok(Vec::new())
+    }
+}
+
+/// Puts other names and another public key into the part of a certificate that is signed.
+fn replace_names(tbs: &[u8], subject: &[u8], spki: &[u8], issuer: &[u8]) -> Option<Vec<u8>> {
+    let (_, parsed) = TbsCertificate::from_der(tbs).ok()?;
+    let offset = |part: &[u8]| (part.as_ptr() as usize).checked_sub(tbs.as_ptr() as usize);
+    let header = tbs.len() - content_length(tbs)?;
+    let (old_issuer, old_subject, old_spki) = (parsed.issuer.as_raw(), parsed.subject.as_raw(), parsed.subject_pki.raw);
+    let after_issuer = offset(old_issuer)? + old_issuer.len();
+    let after_spki = offset(old_spki)? + old_spki.len();
+    let content = [
+        tbs.get(header..offset(old_issuer)?)?,
+        issuer,
+        tbs.get(after_issuer..offset(old_subject)?)?,
+        subject,
+        spki,
+        tbs.get(after_spki..)?,
+    ];
+    Some(element(0x30, &content.concat()))
+}
+
+/// The signature algorithm after the signed part of a certificate.
+fn outer_algorithm(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+    let tbs: &[u8] = parsed.tbs_certificate.as_ref();
+    let start = (tbs.as_ptr() as usize).checked_sub(der.as_ptr() as usize)? + tbs.len();
+    let rest = der.get(start..)?;
+    let length = usize::from(*rest.get(1)?) + 2;
+    rest.get(..length).map(<[u8]>::to_vec)
+}
+
+/// How many bytes follow the tag and length at the start of `der`.
+fn content_length(der: &[u8]) -> Option<usize> {
+    let first = *der.get(1)?;
+    if first < 0x80 {
+        return Some(usize::from(first));
+    }
+    let bytes = der.get(2..2 + usize::from(first & 0x7f))?;
+    Some(bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+}
+
+/// One DER element: tag, length, content.
+pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut der = vec![tag];
+    if let Ok(short @ 0..0x80) = u8::try_from(content.len()) {
+        der.push(short);
+    } else {
+        let bytes = content.len().to_be_bytes();
+        let bytes = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
+        der.push(0x80 | u8::try_from(bytes.len()).expect("a length has at most eight bytes"));
+        der.extend(bytes);
+    }
+    der.extend(content);
+    der
+}
+
+pub(super) fn encode_name(attributes: &[(DnType, &str)]) -> Result<Vec<u8>, MintError> {
+    let der = |(kind, value): &(DnType, &str)| {
+        let attribute = match kind {
+            DnType::CommonName => 3,
+            _ => 10,
+        };
+        let oid = element(0x06, &[0x55, 0x04, attribute]);
+        element(0x31, &element(0x30, &[oid, element(0x0c, value.as_bytes())].concat()))
+    };
+    if let Some((_, bad)) = attributes.iter().find(|(_, value)| value.is_empty() || value.chars().any(char::is_control))
+    {
+        return Err(MintError::Name((*bad).to_owned()));
+    }
+    Ok(element(0x30, &attributes.iter().flat_map(der).collect::<Vec<u8>>()))
+}
+
+/// RFC 7093 §2 method 1: the first 20 bytes of the SHA-256 of the public key.
+pub(super) fn key_id(key: &PrivateKey) -> Vec<u8> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.signing_key().der_bytes());
+    digest.as_ref()[..20].to_vec()
+}
+
+fn whole_seconds(at: Timestamp) -> OffsetDateTime {
+    let second = at
+        .round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor))
+        .unwrap_or(at)
+        .as_second();
+    OffsetDateTime::from_unix_timestamp(second).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

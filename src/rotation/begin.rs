@@ -1,0 +1,140 @@
+//! Where a run begins: with the open record's goal, or with a new one.
+
+use jiff::Timestamp;
+
+use super::strategy::{NoStrategy, Proposal, Request, choose};
+use super::{CannotStage, Record, Status, Strategy, Trio};
+use crate::mesh::{Consumer, Observed};
+use crate::pki::{Entropy, Profile};
+
+/// What the caller wants of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A renewal with these inputs; an open rotation with the same inputs goes on.
+    Renew,
+    /// The open rotation goes on, whatever its inputs were.
+    Resume,
+    /// The previous issuer goes back.
+    Abort,
+}
+
+/// Where the run begins.
+pub enum Begin {
+    /// An open rotation goes on.
+    Continue(Box<Record>),
+    /// A new one begins.
+    New(Box<Proposal>),
+}
+
+/// Why nothing begins.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Another rotation is open.
+    #[error("a rotation with other inputs is open since {began} (strategy {})", strategy.word())]
+    OtherInputs {
+        /// When it began.
+        began: Timestamp,
+        /// Its strategy.
+        strategy: Strategy,
+    },
+    /// There is nothing to resume.
+    #[error("no rotation is open, so there is nothing to resume")]
+    NothingOpen,
+    /// There is nothing to go back to.
+    #[error("nothing to go back to: {0}")]
+    NothingToAbort(&'static str),
+    /// The CA that Sentry invented cannot be bridged.
+    #[error("the CA that Sentry invented cannot be bridged: {0}")]
+    Invented(#[from] CannotStage),
+    /// No strategy is safe.
+    #[error(transparent)]
+    NoStrategy(#[from] NoStrategy),
+}
+
+/// Decides where to begin.
+pub fn begin(
+    ask: Ask,
+    request: &Request,
+    seen: &Observed,
+    record: Option<&Record>,
+    entropy: Entropy,
+) -> Result<Begin, Refused> {
+    let open = record.filter(|record| record.status == Status::Open);
+    match (ask, open) {
+        (Ask::Resume, None) => Err(Refused::NothingOpen),
+        (Ask::Resume, Some(record)) => go_on(record, seen, entropy),
+        (Ask::Renew, Some(record)) if record.goal.inputs == request.digest => go_on(record, seen, entropy),
+        (Ask::Renew, Some(record)) => {
+            Err(Refused::OtherInputs { began: record.goal.began, strategy: record.goal.strategy })
+        }
+        (Ask::Renew, None) => Ok(Begin::New(Box::new(choose(request, seen, record, entropy)?))),
+        (Ask::Abort, _) => abort(request, seen, record, entropy),
+    }
+}
+
+/// The open rotation, bridged over a CA that Sentry has invented since.
+fn go_on(record: &Record, seen: &Observed, entropy: Entropy) -> Result<Begin, Refused> {
+    let mut record = record.clone();
+    if record.goal.invented(seen).is_some() {
+        record.goal.adopt(seen, entropy)?;
+    }
+    Ok(Begin::Continue(Box::new(record)))
+}
+
+fn abort(request: &Request, seen: &Observed, record: Option<&Record>, entropy: Entropy) -> Result<Begin, Refused> {
+    let record = record.ok_or(Refused::NothingToAbort("there is no record of a rotation"))?;
+    if record.goal.strategy == Strategy::Abort {
+        return match record.status {
+            Status::Open => go_on(record, seen, entropy),
+            Status::Done | Status::Aborted => Err(Refused::NothingToAbort("the last rotation was aborted already")),
+        };
+    }
+    if record.goal.previous.is_none() {
+        return Err(Refused::NothingToAbort("the last rotation replaced no issuer that could come back"));
+    }
+    let request = Request { strategy: Some(Strategy::Abort), restart: None, ..request.clone() };
+    Ok(Begin::New(Box::new(choose(&request, seen, Some(record), entropy)?)))
+}
+
+/// A consumer whose calls end inside a window although the signing path does not.
+pub struct Affected<'a> {
+    /// Who.
+    pub consumer: &'a Consumer,
+    /// When the last path that it accepts ends; `None`: it has ended.
+    pub until: Option<Timestamp>,
+}
+
+/// When the signing path ends: the issuer in use or its root, whichever is first. `None`: it does not verify now.
+pub fn signing_path_end(seen: &Observed) -> Option<Timestamp> {
+    let published = &seen.published;
+    let root = seen.signing_root()?;
+    seen.until(&published.chain, std::slice::from_ref(root), Profile::Spiffe).ok()
+}
+
+/// Whether a renewal is due: the signing path ends before `horizon`, or does not verify.
+pub fn is_due(seen: &Observed, horizon: Timestamp) -> bool {
+    signing_path_end(seen).is_none_or(|end| end < horizon)
+}
+
+/// Running consumers for whom the live chain ends before `horizon`, because they hold only anchors whose bridge or
+/// root ends then.
+pub fn affected(seen: &Observed, horizon: Timestamp) -> Vec<Affected<'_>> {
+    let live = Trio::published(seen);
+    let end = |consumer: &Consumer| -> Option<Option<Timestamp>> {
+        if let Some(held) = consumer.held.proven() {
+            return Some(seen.until(&seen.published.chain, held, consumer.role.profile()).ok());
+        }
+        (consumer.holds.proven() == Some(&false)).then(|| without_its_root(seen, live.as_ref()))
+    };
+    seen.consumers
+        .iter()
+        .filter_map(|consumer| end(consumer).map(|until| Affected { consumer, until }))
+        .filter(|affected| affected.until.is_none_or(|until| until < horizon))
+        .collect()
+}
+
+fn without_its_root(seen: &Observed, live: Option<&Trio>) -> Option<Timestamp> {
+    let root = seen.signing_root()?;
+    let others: Vec<_> = live?.trust.anchors().iter().filter(|anchor| *anchor != root).cloned().collect();
+    seen.until(&seen.published.chain, &others, Profile::Spiffe).ok()
+}

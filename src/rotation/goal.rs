@@ -1,0 +1,238 @@
+//! What must be published in the end, fixed before the first change.
+
+use jiff::Timestamp;
+
+use crate::mesh::{Consumer, Observed, Role};
+use crate::pki::{Certificate, Entropy, Issuer, MintError, PemError, Profile, TrustBundle, Validity, cross_sign};
+
+/// How a rotation gets there. The word is the same in `--strategy`, in the record and in output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// A new issuer under a live root: one write.
+    Issuer,
+    /// A new root with the live root's key beside it.
+    SameKey,
+    /// A new root, cross-signed by the live issuer.
+    Bridge,
+    /// New trust at once; calls fail until everything was restarted.
+    Replace,
+    /// The first CA of a mesh that has none.
+    Create,
+    /// The previous issuer back; anchors stay.
+    Abort,
+    /// What is published stays; services are restarted.
+    Restart,
+}
+
+impl Strategy {
+    const WORDS: [(Self, &str); 7] = [
+        (Self::Issuer, "issuer"),
+        (Self::SameKey, "same-key"),
+        (Self::Bridge, "bridge"),
+        (Self::Replace, "replace"),
+        (Self::Create, "create"),
+        (Self::Abort, "abort"),
+        (Self::Restart, "restart"),
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(strategy, _)| *strategy == self).map_or("", |(_, word)| word)
+    }
+
+    /// The strategy that a record's word names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known)| *known == word).map(|(strategy, _)| *strategy)
+    }
+}
+
+/// Why a strategy cannot be staged.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotStage {
+    /// No issuer to sign a bridge with.
+    #[error("there is no live issuer with its key, so nothing can be signed with it")]
+    NoIssuer,
+    /// The live chain ends in no published anchor.
+    #[error("the live chain ends in no trust anchor that is published")]
+    NoRoot,
+    /// The strategy needs an input that was not given.
+    #[error("it needs {0}")]
+    Needs(&'static str),
+    /// The bundle would not be one.
+    #[error(transparent)]
+    Bundle(#[from] PemError),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
+/// A bundle and the issuer that goes with it: what the Secret carries.
+#[derive(Clone)]
+pub struct Trio {
+    /// `ca.crt`.
+    pub trust: TrustBundle,
+    /// `issuer.crt` and `issuer.key`.
+    pub issuer: Issuer,
+}
+
+impl Trio {
+    /// What is published now, if it is complete and fits together.
+    pub fn published(seen: &Observed) -> Option<Self> {
+        Some(Self { trust: seen.published.bundle()?, issuer: seen.published.issuer()? })
+    }
+
+    /// How long a peer that holds the whole bundle accepts what the issuer signs; `None`: not even now.
+    pub fn until(&self, seen: &Observed) -> Option<Timestamp> {
+        seen.until(&self.issuer.chain, self.trust.anchors(), Profile::Spiffe).ok()
+    }
+
+    /// This trio, accepted by pods that hold only `invented`'s roots as well: the root that the kept chain ends in is
+    /// cross-signed by the invented issuer, whose chain follows, and the invented roots join the bundle.
+    ///
+    /// Shown on a live cluster: pods of both sides accept it (Dapr 1.14.0).
+    pub fn over(&self, invented: &Self, now: Timestamp, entropy: Entropy) -> Result<Self, CannotStage> {
+        let mut chain = self.issuer.chain.clone();
+        if let Some(root) = chain.last().and_then(|last| self.trust.anchors().iter().find(|root| last.signed_by(root)))
+        {
+            let validity = Validity { not_before: root.not_before(), not_after: root.not_after() };
+            let signer = &invented.issuer;
+            chain.push(cross_sign(root, signer.certificate(), &signer.key, &validity, entropy)?);
+            chain.extend(live(&signer.chain, now));
+        }
+        let trust = self.trust.merged(&invented.trust)?;
+        Ok(Self { trust, issuer: Issuer { chain, key: self.issuer.key.clone() } })
+    }
+}
+
+/// The certificates of a chain up to the first that has expired: what is behind that one is reached by nobody.
+pub(super) fn live(chain: &[Certificate], now: Timestamp) -> impl Iterator<Item = Certificate> {
+    chain.iter().take_while(move |certificate| !certificate.is_expired(now)).cloned()
+}
+
+/// Which control-plane services a rotation restarts once the new issuer is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    ControlPlane,
+    /// Those that are not proven to hold the new trust.
+    Stale,
+}
+
+/// Restarts that belong to a goal. One that happened after `since` counts, whoever asked for it, so that a second run
+/// restarts only what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// Which services.
+    pub scope: Scope,
+    /// When the rotation began, by the API server's clock.
+    pub since: Timestamp,
+}
+
+/// What must be published in the end.
+#[derive(Clone)]
+pub struct Goal {
+    /// How it was made.
+    pub strategy: Strategy,
+    /// What must be published: the new root in front. For `replace` nothing else may stay.
+    pub target: Trio,
+    /// What was published when the rotation began: what an abort goes back to, and what a process may still hold. Of an
+    /// abort it is what was published before the rotation that is aborted.
+    pub previous: Option<Trio>,
+    /// The end of the validity that was asked for. Where a CA that Sentry invented is bridged, the end of the kept
+    /// chain if that is sooner: the invented side is reached through it, and is to be restarted anyway.
+    pub valid_until: Timestamp,
+    /// When the rotation began, by the API server's clock.
+    pub began: Timestamp,
+    /// What is restarted afterwards.
+    pub restart: Option<Restart>,
+    /// The root of a CA that Sentry invented and that this goal was bridged over.
+    pub invented: Option<Certificate>,
+    /// A digest of the inputs, so that the same command continues and another is refused.
+    pub inputs: String,
+}
+
+impl Goal {
+    /// Whether calls may fail on the way: only where somebody asked for it by name or nothing works any more.
+    pub fn may_break(&self) -> bool {
+        matches!(self.strategy, Strategy::Replace | Strategy::Create)
+    }
+
+    /// The goal of a restart: what is published, an unequal pair made equal first, and services restarted. `None` where
+    /// nothing complete is published.
+    pub fn restart(scope: Scope, seen: &Observed) -> Option<Self> {
+        let target = Trio::published(seen)?;
+        Some(Self {
+            strategy: Strategy::Restart,
+            valid_until: target.issuer.certificate().not_after(),
+            previous: None,
+            target,
+            began: seen.now,
+            restart: Some(Restart { scope, since: seen.now }),
+            invented: None,
+            inputs: String::new(),
+        })
+    }
+
+    /// The new issuer with nothing behind it: what only a holder of its root accepts.
+    pub fn issuer_alone(&self) -> Issuer {
+        let issuer = &self.target.issuer;
+        Issuer { chain: issuer.chain.iter().take(1).cloned().collect(), key: issuer.key.clone() }
+    }
+
+    /// Whether a record is kept of it: not of a restart, which leaves what is published as it is, and the record of the
+    /// last rotation too.
+    pub fn is_recorded(&self) -> bool {
+        self.strategy != Strategy::Restart
+    }
+
+    /// The bundle that should be published, given what is there: the goal's anchors in front, then whatever else is
+    /// published and not expired. Only `replace` lets go of the rest.
+    pub fn bundle(&self, seen: &Observed) -> TrustBundle {
+        if self.may_break() {
+            return self.target.trust.clone();
+        }
+        let mut anchors = self.target.trust.anchors().to_vec();
+        let lost = seen.published.mirror.iter().filter(|anchor| {
+            let held = |consumer: &Consumer| consumer.held.proven().is_some_and(|held| held.contains(anchor));
+            seen.consumers.iter().any(held)
+        });
+        let there = seen.published.anchors.iter().chain(lost);
+        anchors.extend(there.filter(|anchor| anchor.self_signed() && !anchor.is_expired(seen.now)).cloned());
+        TrustBundle::from_anchors(anchors).unwrap_or_else(|_| self.target.trust.clone())
+    }
+
+    /// Whether Sentry invented a CA while this goal was on its way: a complete pair whose root is neither the goal's
+    /// nor what was there before.
+    pub fn invented<'a>(&self, seen: &'a Observed) -> Option<&'a Certificate> {
+        let known = |root: &Certificate| {
+            self.target.trust.contains(root.fingerprint())
+                || self.previous.as_ref().is_some_and(|trio| trio.trust.contains(root.fingerprint()))
+        };
+        if self.may_break() || !self.is_recorded() {
+            return None;
+        }
+        let root = seen.signing_root()?;
+        (!known(root)).then_some(root)
+    }
+
+    /// Whether a sidecar or a control-plane process was born while the invented CA was the live one, so that its SVID comes from it. The invented
+    /// root's `NotBefore` is back-dated by the clock skew (`dapr/pkg/sentry/server/ca/bundle`).
+    pub fn has_invented_svid(&self, consumer: &Consumer, seen: &Observed) -> bool {
+        let Some(root) = &self.invented else { return false };
+        let born = root.not_before() + seen.settings.allowed_clock_skew;
+        let has_svid = !matches!(consumer.role, Role::Sentry | Role::EtcdPeer | Role::Webhook | Role::Conversion);
+        has_svid && consumer.started.is_some_and(|started| started >= born && started < self.began)
+    }
+
+    /// Extends the goal over a CA that Sentry invented, so that pods which hold only the invented root accept it too.
+    pub fn adopt(&mut self, seen: &Observed, entropy: Entropy) -> Result<(), CannotStage> {
+        if let Some(invented) = Trio::published(seen) {
+            self.target = self.target.over(&invented, seen.now, entropy)?;
+            let chain = &self.target.issuer.chain;
+            self.valid_until = chain.iter().map(Certificate::not_after).fold(self.valid_until, Timestamp::min);
+            self.invented = seen.signing_root().cloned();
+            self.began = seen.now;
+        }
+        Ok(())
+    }
+}

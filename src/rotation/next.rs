@@ -1,0 +1,343 @@
+//! The one next safe step towards a goal, from one look.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::paper::after;
+use super::safety::{Break, breaks};
+use super::{Goal, Move, Need, Scope, Trio};
+use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload};
+use crate::pki::{Certificate, Shown, verify};
+
+/// What to do next.
+pub enum Step {
+    /// Make this move, then look again.
+    Do(Move),
+    /// Nothing to do but wait for this, then ask for it again.
+    Wait(String, Need),
+    /// Nothing to do by what was asked: look at everything.
+    LookAgain,
+    /// The goal is reached; this is left, named.
+    Done(Vec<Left>),
+    /// The only move left would break these.
+    Blocked(Vec<Break>),
+    /// Something that should have come to an end by now has not.
+    Stuck(String),
+}
+
+/// How long to wait before going on or giving up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a proof to come in.
+    pub propagation: SignedDuration,
+    /// For one rollout.
+    pub rollout: SignedDuration,
+}
+
+/// What a consumer that is left behind has to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// Is being deleted, so that nothing is left to do about it.
+    Leaving,
+    /// Holds only older anchors; what it is shown is accepted until then.
+    OldTrust,
+    /// Could not be seen.
+    Unseen,
+    /// A Sentry replica that still signs with another issuer.
+    Behind,
+    /// Its SVID comes from a CA that Sentry invented: peers of the kept CA refuse it until it is restarted.
+    InventedSvid,
+    /// Refuses what it is shown.
+    Refuses,
+}
+
+/// A consumer that a finished rotation leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Who.
+    pub consumer: String,
+    /// What it is, in a word.
+    pub role: &'static str,
+    /// In what way.
+    pub concern: Concern,
+    /// In a sentence's end: "holds only …".
+    pub why: String,
+    /// Until when that is fine.
+    pub until: Option<Timestamp>,
+    /// What a restart would name.
+    pub restart: Option<String>,
+}
+
+impl Left {
+    /// Whether the goal is not reached because of it: the record stays open, and the same command looks again.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.concern, Concern::Behind | Concern::Refuses)
+    }
+}
+
+/// Names the next step. `full`: the look asked everything that [`need`] names; what is only found on a full look is not
+/// decided on a part of one. `waited` is the time since the last change.
+pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, limits: Limits) -> Step {
+    if let Some(step) = publication(goal, seen) {
+        let found = breaks(goal, &step, seen);
+        return if found.is_empty() { Step::Do(step) } else { Step::Blocked(found) };
+    }
+    if let Some(service) = rolling(goal, seen) {
+        return if waited < limits.rollout {
+            Step::Wait(format!("the rollout of {}", service.name), Need { control_plane: true, ..Need::default() })
+        } else {
+            Step::Stuck(format!("the rollout of {} did not come to an end", service.name))
+        };
+    }
+    if let Some((missing, need)) = unproven(goal, seen) {
+        if nudge_helps(seen) {
+            return Step::Do(Move::Nudge);
+        }
+        if waited < limits.propagation {
+            return Step::Wait(missing, need);
+        }
+    }
+    if !full {
+        return Step::LookAgain;
+    }
+    restarts(goal, seen).unwrap_or_else(|| Step::Done(left(goal, seen)))
+}
+
+/// All that a decision can need: before the switch whether the new chain would be accepted, afterwards every proof.
+pub fn need(goal: &Goal, seen: &Observed) -> Need {
+    let publication = publication(goal, seen);
+    let published = publication.is_none();
+    Need {
+        consumers: !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
+        served: published,
+        held: published,
+        owners: false,
+        control_plane: goal.restart.is_some(),
+        accepts: Some(goal.target.issuer.clone()),
+        holds: published.then(|| goal.issuer_alone()),
+    }
+}
+
+/// What the decision right after a move needs: after the switch, whether Sentry serves the new chain.
+pub fn need_after_move(goal: &Goal, seen: &Observed) -> Need {
+    if publication(goal, seen).is_some() {
+        need(goal, seen)
+    } else {
+        Need { served: true, control_plane: goal.restart.is_some(), ..Need::default() }
+    }
+}
+
+/// All moves of a goal, on paper. Errors with what the first unsafe one would break.
+pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
+    const MOST: usize = 64;
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let mut seen = seen.clone();
+    let mut moves = Vec::new();
+    while moves.len() < MOST {
+        match next(goal, &seen, true, SignedDuration::ZERO, limits) {
+            Step::Do(step) => {
+                seen = after(&seen, &step);
+                moves.push(step);
+            }
+            Step::Blocked(found) => return Err(found),
+            Step::Wait(..) | Step::LookAgain | Step::Done(_) | Step::Stuck(_) => break,
+        }
+    }
+    Ok(moves)
+}
+
+fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
+    let published = &seen.published;
+    let switched = is_switched(goal, seen);
+    let bundle = goal.bundle(seen);
+    let exact = !goal.may_break() || published.anchors == bundle.anchors();
+    if published.pair != Pair::Equal || !published.has(goal.target.trust.anchors()) || !exact {
+        let stands = Trio::published(seen)
+            .is_some_and(|trio| Trio { trust: bundle.clone(), issuer: trio.issuer }.until(seen).is_some());
+        let issuer = (!stands || (goal.may_break() && !switched)).then(|| goal.target.issuer.clone());
+        return Some(Move::PublishTrust { bundle, issuer });
+    }
+    (!switched).then(|| Move::PublishIssuer { issuer: goal.target.issuer.clone() })
+}
+
+fn is_switched(goal: &Goal, seen: &Observed) -> bool {
+    let issuer = &goal.target.issuer;
+    seen.published.chain == issuer.chain
+        && seen.published.key.as_ref().is_some_and(|key| key.public_fingerprint() == issuer.key.public_fingerprint())
+}
+
+fn nudge_helps(seen: &Observed) -> bool {
+    let mark = seen.published.mark();
+    !seen.nudge_refused && seen.consumers.iter().any(|consumer| consumer.awaits_nudge(&mark))
+}
+
+/// The first proof that was asked for and is still missing, and the question that can bring it.
+fn unproven(goal: &Goal, seen: &Observed) -> Option<(String, Need)> {
+    let waits = |consumer: &&Consumer| match consumer.role {
+        _ if consumer.phase == Phase::Terminating || awaits_restart(goal, seen, consumer) => false,
+        Role::Sentry => match consumer.served {
+            Answer::NotAsked | Answer::Forbidden(_) => false,
+            Answer::Proven(_) | Answer::Unknown(_) => !serves(consumer, &goal.target.issuer.chain),
+        },
+        Role::Operator | Role::Placement | Role::Scheduler => {
+            matches!(consumer.accepts, Answer::Proven(false) | Answer::Unknown(_))
+        }
+        Role::Injector => match &consumer.held {
+            Answer::Proven(held) => !holds_target(goal, held),
+            Answer::Unknown(_) => true,
+            Answer::NotAsked | Answer::Forbidden(_) => false,
+        },
+        Role::Webhook | Role::Conversion => {
+            matches!(&consumer.held, Answer::Proven(_)) && !trusts_its_server(consumer, seen)
+        }
+        Role::EtcdPeer | Role::Sidecar { .. } => false,
+    };
+    let consumer = seen.consumers.iter().find(waits)?;
+    let name = &consumer.name;
+    Some(match consumer.role {
+        Role::Sentry => (format!("{name} to serve the new chain"), Need { served: true, ..Need::default() }),
+        Role::Injector => (format!("{name} to inject the new trust bundle"), Need { held: true, ..Need::default() }),
+        Role::Webhook | Role::Conversion => (format!("the caBundle of {name}"), Need { held: true, ..Need::default() }),
+        _ => {
+            let accepts = Some(goal.target.issuer.clone());
+            (format!("{name} to accept the new chain"), Need { accepts, ..Need::default() })
+        }
+    })
+}
+
+/// Whether a Sentry replica sends `chain` behind its own leaf.
+pub fn serves(sentry: &Consumer, chain: &[Certificate]) -> bool {
+    sentry.served.proven().and_then(|served| served.get(1..)).is_some_and(|sent| sent == chain)
+}
+
+fn holds_target(goal: &Goal, held: &[Certificate]) -> bool {
+    goal.target.trust.anchors().first().is_some_and(|root| held.contains(root))
+}
+
+fn trusts_its_server(webhook: &Consumer, seen: &Observed) -> bool {
+    let (Some(held), Some(served)) = (webhook.held.proven(), webhook.served.proven()) else {
+        return true;
+    };
+    let Some((leaf, chain)) = served.split_first() else {
+        return true;
+    };
+    verify(Shown::Leaf(leaf), chain, held, webhook.role.profile(), seen.now).is_ok()
+}
+
+/// A service that was restarted for this goal and whose rollout has not come to an end.
+fn rolling<'a>(goal: &Goal, seen: &'a Observed) -> Option<&'a Workload> {
+    seen.control_plane.iter().find(|service| is_restarted(goal, service) && !service.complete)
+}
+
+fn is_restarted(goal: &Goal, service: &Workload) -> bool {
+    goal.restart.is_some_and(|restart| service.restarted.is_some_and(|at| at >= restart.since))
+}
+
+/// Whether the goal restarts a consumer's service anyway and has not yet: waiting for what it holds now is idle.
+fn awaits_restart(goal: &Goal, seen: &Observed, consumer: &Consumer) -> bool {
+    goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane)
+        && seen
+            .control_plane
+            .iter()
+            .any(|service| service.role.as_ref() == Some(&consumer.role) && !is_restarted(goal, service))
+}
+
+/// The next restart that the goal asks for, in the order of the control plane: each complete before the next.
+fn restarts(goal: &Goal, seen: &Observed) -> Option<Step> {
+    let restart = goal.restart?;
+    let due = |service: &&Workload| {
+        let wanted = restart.scope == Scope::ControlPlane || is_stale(goal, seen, service);
+        service.role.is_some() && wanted && !is_restarted(goal, service)
+    };
+    let service = seen.control_plane.iter().find(due)?;
+    Some(match &service.blocker {
+        Some(blocker) => Step::Stuck(format!("{} cannot be restarted: {blocker}", service.name)),
+        None => Step::Do(Move::Restart { workload: service.name.clone() }),
+    })
+}
+
+fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
+    let theirs = |c: &&Consumer| {
+        Some(&c.role) == service.role.as_ref() || (c.role == Role::EtcdPeer && service.role == Some(Role::Scheduler))
+    };
+    seen.consumers.iter().filter(theirs).any(|consumer| match consumer.role {
+        Role::Sentry => !serves(consumer, &goal.target.issuer.chain),
+        _ => !is_proven_to_hold(goal, consumer),
+    })
+}
+
+fn is_proven_to_hold(goal: &Goal, consumer: &Consumer) -> bool {
+    consumer.holds == Answer::Proven(true) || consumer.held.proven().is_some_and(|held| holds_target(goal, held))
+}
+
+/// Who is left behind once the goal is published, those that need action first.
+pub fn left(goal: &Goal, seen: &Observed) -> Vec<Left> {
+    let mut found: Vec<Left> = seen.consumers.iter().filter_map(|consumer| left_behind(goal, seen, consumer)).collect();
+    found.sort_by_key(|left| std::cmp::Reverse(left.concern as u8));
+    found
+}
+
+fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left> {
+    let (concern, why, until) = concern(goal, seen, consumer)?;
+    let left = Left {
+        consumer: consumer.name.clone(),
+        role: consumer.role.word(),
+        concern,
+        why,
+        until,
+        restart: consumer.owner.clone(),
+    };
+    Some(match consumer.phase {
+        Phase::Terminating => {
+            Left { concern: Concern::Leaving, why: format!("{}; it is being deleted", left.why), restart: None, ..left }
+        }
+        _ => left,
+    })
+}
+
+fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<(Concern, String, Option<Timestamp>)> {
+    let unseen = |why: &str| Some((Concern::Unseen, format!("could not be asked: {why}"), None));
+    if consumer.role == Role::Sentry {
+        return match &consumer.served {
+            Answer::Proven(_) if serves(consumer, &goal.target.issuer.chain) => None,
+            Answer::Proven(_) => Some((Concern::Behind, "still signs with another issuer".to_owned(), None)),
+            answer => {
+                let why = answer.why_not().unwrap_or("it was not asked");
+                let others = |other: &&Consumer| other.role == Role::Sentry;
+                let seen_elsewhere =
+                    seen.consumers.iter().filter(others).any(|other| serves(other, &goal.target.issuer.chain));
+                if seen_elsewhere || matches!(answer, Answer::Forbidden(_)) {
+                    unseen(why)
+                } else {
+                    Some((Concern::Behind, format!("was not seen to sign with the new issuer: {why}"), None))
+                }
+            }
+        };
+    }
+    if goal.has_invented_svid(consumer, seen) {
+        let why = "has an SVID of the CA that Sentry invented; peers of the kept CA refuse it until it is restarted";
+        return Some((Concern::InventedSvid, why.to_owned(), None));
+    }
+    if consumer.accepts == Answer::Proven(false) {
+        return Some((Concern::Refuses, "refuses the new chain".to_owned(), None));
+    }
+    if let Some(held) = consumer.held.proven() {
+        if consumer.role.profile() == crate::pki::Profile::Webhook && !trusts_its_server(consumer, seen) {
+            return Some((Concern::Refuses, "does not verify the chain that is served to it".to_owned(), None));
+        }
+        if holds_target(goal, held) {
+            return None;
+        }
+        return Some(match seen.until(&goal.target.issuer.chain, held, consumer.role.profile()) {
+            Ok(until) => (Concern::OldTrust, "holds only older trust anchors".to_owned(), Some(until)),
+            Err(refusal) => (Concern::Refuses, format!("refuses the new chain: {refusal}"), None),
+        });
+    }
+    match (&consumer.holds, &consumer.accepts) {
+        (Answer::Proven(true), _) => None,
+        (Answer::Proven(false), _) => {
+            let until = super::strategy::bridge_end(goal, seen);
+            Some((Concern::OldTrust, "holds only older trust anchors".to_owned(), until))
+        }
+        (holds, _) => unseen(holds.why_not().or(consumer.held.why_not()).unwrap_or("it cannot be asked")),
+    }
+}

@@ -1,0 +1,53 @@
+//! What a look would find after a move: how a plan is made without touching anything.
+
+use super::Move;
+use crate::mesh::{Answer, Observed, Pair, Role};
+
+/// `seen`, as it would be once `step` has come to its full effect.
+pub fn after(seen: &Observed, step: &Move) -> Observed {
+    let mut seen = seen.clone();
+    match step {
+        Move::PublishTrust { bundle, issuer } => {
+            seen.published.anchors = bundle.anchors().to_vec();
+            seen.published.mirror = bundle.anchors().to_vec();
+            seen.published.pair = Pair::Equal;
+            if let Some(issuer) = issuer {
+                publish(&mut seen, issuer);
+            }
+        }
+        Move::PublishIssuer { issuer } => publish(&mut seen, issuer),
+        Move::Nudge => {
+            let mark = seen.published.mark();
+            for consumer in &mut seen.consumers {
+                consumer.nudged = consumer.mounts.then(|| mark.clone());
+                if consumer.role == Role::Sentry {
+                    let chain = &seen.published.chain;
+                    consumer.served = Answer::Proven(chain.iter().take(1).chain(chain).cloned().collect());
+                }
+            }
+        }
+        Move::Restart { workload } => {
+            let now = seen.now;
+            for service in seen.control_plane.iter_mut().filter(|service| service.name == *workload) {
+                service.restarted = Some(now);
+                service.complete = true;
+                for consumer in
+                    seen.consumers.iter_mut().filter(|consumer| Some(&consumer.role) == service.role.as_ref())
+                {
+                    consumer.held = Answer::Proven(seen.published.anchors.clone().into());
+                    consumer.holds = Answer::Proven(true);
+                    consumer.accepts = Answer::Proven(true);
+                }
+            }
+        }
+    }
+    seen
+}
+
+fn publish(seen: &mut Observed, issuer: &crate::pki::Issuer) {
+    seen.published.chain.clone_from(&issuer.chain);
+    seen.published.key = Some(issuer.key.clone());
+    for sentry in seen.consumers.iter_mut().filter(|consumer| consumer.role == Role::Sentry) {
+        sentry.served = Answer::Unknown("it has not reloaded yet".to_owned());
+    }
+}

@@ -1,0 +1,192 @@
+//! The record of a rotation: that one is open, what it is after, and what was there before.
+//!
+//! # Why
+//! Where a rotation stands is read from the cluster; the record only freezes what cannot be read there: the staged
+//! issuer before it is published, the previous one to go back to, and the inputs that may continue it. Its keys are as
+//! secret as the issuer's own, so it lives where that one lives. A root key is never part of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Goal, Restart, Scope, Strategy, Trio};
+use crate::mesh::{Consumer, Observed};
+use crate::pki::{Fingerprint, Issuer, PrivateKey, TrustBundle, parse_chain};
+
+/// How far a rotation got, as far as only its maker can know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Not finished: the same inputs continue it.
+    Open,
+    /// The goal was reached.
+    Done,
+    /// Another goal took its place before it was reached.
+    Aborted,
+}
+
+/// What is kept of a rotation.
+#[derive(Clone)]
+pub struct Record {
+    /// How far it got.
+    pub status: Status,
+    /// What it is after.
+    pub goal: Goal,
+}
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It was written by a newer version of the tool.
+    #[error("the record has version {found}, this mtls understands {VERSION}")]
+    Newer {
+        /// The version it has.
+        found: u32,
+    },
+    /// A part is missing or damaged.
+    #[error("the record's `{part}` is missing or damaged: {why}")]
+    Damaged {
+        /// Its key.
+        part: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// The data of the Secret (or the files of the directory) that a record is kept in, by key.
+pub type RecordData = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+const VERSION: u32 = 1;
+const META: &str = "rotation.json";
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    version: u32,
+    status: Status,
+    strategy: String,
+    began: Timestamp,
+    valid_until: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restart: Option<MetaRestart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    invented: Option<String>,
+    inputs: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MetaRestart {
+    stale_only: bool,
+    since: Timestamp,
+}
+
+impl Record {
+    /// A record of a rotation that begins.
+    pub fn open(goal: Goal) -> Self {
+        Self { status: Status::Open, goal }
+    }
+
+    /// The trio to carry along where Sentry has invented a CA since: the published root is in neither the target nor
+    /// the previous bundle, and somebody (as far as that can be seen) holds only others. `None`: it has not, or what was kept has expired.
+    pub fn kept(&self, seen: &Observed) -> Option<Trio> {
+        let live = seen.signing_root()?;
+        let previous = self.goal.previous.as_ref();
+        let known = |trio: &Trio| trio.trust.contains(live.fingerprint());
+        if known(&self.goal.target) || previous.is_some_and(known) {
+            return None;
+        }
+        let clings = |consumer: &Consumer| consumer.held.proven().is_some_and(|held| !held.contains(live));
+        if seen.consumers_complete && !seen.consumers.iter().any(clings) {
+            return None;
+        }
+        let kept = match self.status {
+            Status::Aborted => previous?,
+            Status::Open | Status::Done => &self.goal.target,
+        };
+        kept.until(seen).is_some().then(|| kept.clone())
+    }
+
+    /// The record as it is stored.
+    ///
+    /// # Panics
+    /// Never: its description is a struct of strings and numbers.
+    pub fn to_data(&self) -> RecordData {
+        let goal = &self.goal;
+        let meta = Meta {
+            version: VERSION,
+            status: self.status,
+            strategy: goal.strategy.word().to_owned(),
+            began: goal.began,
+            valid_until: goal.valid_until,
+            restart: goal.restart.map(|r| MetaRestart { stale_only: r.scope == Scope::Stale, since: r.since }),
+            invented: goal.invented.as_ref().map(|root| root.fingerprint().to_string()),
+            inputs: goal.inputs.clone(),
+        };
+        let meta = serde_json::to_vec_pretty(&meta).expect("a struct of strings and numbers serialises");
+        let mut data = RecordData::from([(META.to_owned(), Zeroizing::new(meta))]);
+        write_trio(&mut data, TARGET, &goal.target);
+        if let Some(previous) = &goal.previous {
+            write_trio(&mut data, PREVIOUS, previous);
+        }
+        data
+    }
+
+    /// Reads a record back. Errors name the part that is wrong.
+    pub fn from_data(data: &RecordData) -> Result<Self, RecordError> {
+        let damaged = |why: String| RecordError::Damaged { part: META, why };
+        let raw = data.get(META).ok_or_else(|| damaged("it is not there".to_owned()))?;
+        let version: VersionOnly = serde_json::from_slice(raw).map_err(|why| damaged(why.to_string()))?;
+        if version.version > VERSION {
+            return Err(RecordError::Newer { found: version.version });
+        }
+        let meta: Meta = serde_json::from_slice(raw).map_err(|why| damaged(why.to_string()))?;
+        let strategy = Strategy::from_word(&meta.strategy)
+            .ok_or_else(|| damaged(format!("unknown strategy `{}`", meta.strategy)))?;
+        let target = read_trio(data, TARGET)?;
+        let previous = if data.contains_key(PREVIOUS[0]) { Some(read_trio(data, PREVIOUS)?) } else { None };
+        let invented = meta.invented.and_then(|name| name.parse::<Fingerprint>().ok());
+        let invented =
+            invented.and_then(|name| target.trust.anchors().iter().find(|root| root.fingerprint() == name).cloned());
+        let restart = meta.restart.map(|restart| Restart {
+            scope: if restart.stale_only { Scope::Stale } else { Scope::ControlPlane },
+            since: restart.since,
+        });
+        let goal = Goal {
+            strategy,
+            target,
+            previous,
+            valid_until: meta.valid_until,
+            began: meta.began,
+            restart,
+            invented,
+            inputs: meta.inputs,
+        };
+        Ok(Self { status: meta.status, goal })
+    }
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u32,
+}
+
+const TARGET: [&str; 3] = ["target.ca.crt", "target.issuer.crt", "target.issuer.key"];
+const PREVIOUS: [&str; 3] = ["previous.ca.crt", "previous.issuer.crt", "previous.issuer.key"];
+
+fn write_trio(data: &mut RecordData, [trust, chain, key]: [&str; 3], trio: &Trio) {
+    data.insert(trust.to_owned(), Zeroizing::new(trio.trust.to_pem().into_bytes()));
+    data.insert(chain.to_owned(), Zeroizing::new(trio.issuer.chain_pem().into_bytes()));
+    data.insert(key.to_owned(), Zeroizing::new(trio.issuer.key.to_pem().as_bytes().to_vec()));
+}
+
+fn read_trio(data: &RecordData, [trust, chain, key]: [&'static str; 3]) -> Result<Trio, RecordError> {
+    let part = |part: &'static str| {
+        data.get(part).ok_or_else(|| RecordError::Damaged { part, why: "it is not there".to_owned() })
+    };
+    let damaged = |part: &'static str, why: String| RecordError::Damaged { part, why };
+    let bundle = TrustBundle::parse(part(trust)?).map_err(|why| damaged(trust, why.to_string()))?;
+    let chain_read = parse_chain(part(chain)?).map_err(|why| damaged(chain, why.to_string()))?;
+    let key_read = PrivateKey::parse(part(key)?).map_err(|why| damaged(key, why.to_string()))?;
+    Ok(Trio { trust: bundle, issuer: Issuer { chain: chain_read, key: key_read } })
+}

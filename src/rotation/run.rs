@@ -1,0 +1,150 @@
+//! The one loop: look, decide the one next safe move, make it, look again.
+//!
+//! # Why
+//! A nudge can hurt nobody and should follow what was published at once, so it is made before the next look.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::next::{Left, Limits, Step, need, need_after_move, next};
+use super::paper::after;
+use super::safety::Break;
+use super::{Mesh, Move, Record, Status};
+use crate::error::Error;
+use crate::mesh::{Observed, Workload};
+use crate::pki::Entropy;
+
+/// What the loop tells whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A move begins.
+    Moving(String),
+    /// A control-plane service restarts, as kubectl names it: `deploy/dapr-sentry`.
+    Restarting(String),
+    /// A move has been made.
+    Moved(String),
+    /// Nothing to do but wait for this.
+    Waiting(String),
+    /// Something happened that was not asked for.
+    Noticed(String),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The goal is reached; these are left behind, named.
+    Done(Vec<Left>),
+    /// The next move would break these, so it was not made.
+    Blocked(Vec<Break>),
+    /// Something that should have come to an end has not.
+    Stuck(String),
+    /// This signal stopped it between two moves.
+    Interrupted(u8),
+}
+
+/// How many moves were made, and how it ended.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many moves were made.
+    pub moves: usize,
+}
+
+/// Works towards the record's goal, from a look at what [`need`] names under the lock, until it is reached or can't be. The record is saved again when the goal is
+/// extended or reached. Errors are the mesh's, and say whether something was changed before.
+pub async fn run<M: Mesh>(
+    mesh: &mut M,
+    record: &mut Record,
+    seen: Observed,
+    limits: Limits,
+    entropy: Entropy<'_>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Run, Error> {
+    let mut moves = 0;
+    let ended = follow(mesh, record, seen, limits, entropy, tell, &mut moves).await;
+    match ended {
+        Ok(outcome) => Ok(Run { outcome, moves }),
+        Err(why) if moves > 0 => Err(why.after_changes()),
+        Err(why) => Err(why),
+    }
+}
+
+async fn follow<M: Mesh>(
+    mesh: &mut M,
+    record: &mut Record,
+    mut seen: Observed,
+    limits: Limits,
+    entropy: Entropy<'_>,
+    tell: &mut dyn FnMut(Event),
+    moves: &mut usize,
+) -> Result<Outcome, Error> {
+    let mut changed: Timestamp = seen.now;
+    let mut full = false;
+    let mut waiting = String::new();
+    loop {
+        if record.goal.invented(&seen).is_some() {
+            adopt(mesh, record, &seen, entropy, tell).await?;
+        }
+        let step = next(&record.goal, &seen, full, seen.now.duration_since(changed), limits);
+        if let (Step::Do(_) | Step::Wait(..), Some(signal)) = (&step, mesh.interrupted()) {
+            return Ok(Outcome::Interrupted(signal));
+        }
+        full = matches!(step, Step::LookAgain);
+        let wanted = match step {
+            Step::Do(step) => {
+                make(mesh, &step, &seen, tell).await?;
+                *moves += 1;
+                let paper = after(&seen, &step);
+                if let Step::Do(nudge @ Move::Nudge) = next(&record.goal, &paper, false, SignedDuration::ZERO, limits) {
+                    make(mesh, &nudge, &paper, tell).await?;
+                    *moves += 1;
+                    mesh.pause().await;
+                }
+                changed = seen.now;
+                waiting.clear();
+                need_after_move(&record.goal, &paper)
+            }
+            Step::Wait(what, wanted) => {
+                if what != waiting {
+                    tell(Event::Waiting(what.clone()));
+                    waiting = what;
+                }
+                mesh.pause().await;
+                wanted
+            }
+            Step::LookAgain => need(&record.goal, &seen),
+            Step::Done(left) => {
+                if record.goal.is_recorded() && !left.iter().any(Left::is_unfinished) {
+                    record.status = Status::Done;
+                    mesh.save(record).await?;
+                }
+                return Ok(Outcome::Done(left));
+            }
+            Step::Blocked(found) => return Ok(Outcome::Blocked(found)),
+            Step::Stuck(why) => return Ok(Outcome::Stuck(why)),
+        };
+        seen = mesh.observe(&wanted).await?;
+    }
+}
+
+async fn adopt<M: Mesh>(
+    mesh: &mut M,
+    record: &mut Record,
+    seen: &Observed,
+    entropy: Entropy<'_>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), Error> {
+    tell(Event::Noticed("Sentry has invented a CA of its own; the goal is bridged over it".to_owned()));
+    record.goal.adopt(seen, entropy).map_err(|why| Error::failed("the invented CA cannot be bridged").because(why))?;
+    mesh.save(record).await
+}
+
+async fn make<M: Mesh>(mesh: &mut M, step: &Move, seen: &Observed, tell: &mut dyn FnMut(Event)) -> Result<(), Error> {
+    tell(Event::Moving(step.to_string()));
+    if let Move::Restart { workload } = step {
+        tell(Event::Restarting(seen.service(workload).map_or_else(|| workload.clone(), Workload::reference)));
+    }
+    mesh.apply(step, seen).await?;
+    tell(Event::Moved(step.to_string()));
+    Ok(())
+}

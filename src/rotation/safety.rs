@@ -1,0 +1,154 @@
+//! The invariant: no consumer may come to refuse what it will be shown.
+//!
+//! For every pair of a verifier and a presenter, `until` is how long the verifier accepts what the presenter shows.
+//! A move is allowed if no pair's time gets shorter than today's, or than the validity that was asked for, whichever is
+//! less. A pair that is broken already may stay broken, so a mesh in any state can be mended.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Goal, Move};
+use crate::mesh::{Anchors, Answer, Consumer, Observed, Role};
+use crate::pki::{Certificate, Profile, TrustBundle};
+
+/// One consumer that would refuse one chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// `namespace/pod` or the object.
+    pub consumer: String,
+    /// What it is, in a word.
+    pub role: &'static str,
+    /// What it would refuse, and why.
+    pub why: String,
+}
+
+/// The breaks in words: for each reason the consumers, the first ten by name.
+pub fn in_words(breaks: &[Break]) -> String {
+    const NAMED: usize = 10;
+    let mut reasons: Vec<(&str, Vec<&Break>)> = Vec::new();
+    for found in breaks {
+        match reasons.iter_mut().find(|(why, _)| *why == found.why) {
+            Some((_, alike)) => alike.push(found),
+            None => reasons.push((&found.why, vec![found])),
+        }
+    }
+    let sentence = |(why, alike): &(&str, Vec<&Break>)| {
+        let names: Vec<String> = alike.iter().take(NAMED).map(|b| format!("{} {}", b.role, b.consumer)).collect();
+        match alike.len().saturating_sub(NAMED) {
+            0 => format!("{} {why}", names.join(", ")),
+            more => format!("{} and {more} more {why}", names.join(", ")),
+        }
+    };
+    reasons.iter().map(sentence).collect::<Vec<_>>().join("; ")
+}
+
+/// What a move would break, beyond what is broken already. Empty: the move keeps the invariant.
+pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
+    if goal.may_break() {
+        return Vec::new();
+    }
+    match step {
+        Move::PublishTrust { bundle, issuer } => {
+            let mut found = dropped_anchors(bundle, seen);
+            if let Some(issuer) = issuer {
+                found.extend(refusals(goal, &issuer.chain, seen));
+            }
+            found
+        }
+        Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen),
+        Move::Nudge | Move::Restart { .. } => Vec::new(),
+    }
+}
+
+fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
+    let live = seen.published.anchors.iter().filter(|anchor| anchor.self_signed() && !anchor.is_expired(seen.now));
+    live.filter(|anchor| !bundle.contains(anchor.fingerprint()))
+        .map(|anchor| Break {
+            consumer: anchor.fingerprint().short(),
+            role: "trust anchor",
+            why: "would leave the trust bundle while SVIDs under it may exist".to_owned(),
+        })
+        .collect()
+}
+
+fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed) -> Vec<Break> {
+    let mut known: Vec<(Anchors, Profile, Option<String>)> = Vec::new();
+    let mut found = Vec::new();
+    for consumer in seen.consumers.iter().chain(&unseen(seen)) {
+        if let Some(why) = measured(consumer) {
+            found.push(broken(consumer, why));
+            continue;
+        }
+        let profile = consumer.role.profile();
+        for anchors in possible(goal, consumer, seen) {
+            let place = known.iter().position(|(a, p, _)| *p == profile && *a == anchors).unwrap_or_else(|| {
+                known.push((Arc::clone(&anchors), profile, shortened(goal, chain, &anchors, profile, seen)));
+                known.len() - 1
+            });
+            let verdict = known[place].2.clone();
+            if let Some(why) = verdict {
+                found.push(broken(consumer, why));
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// Stands for everyone that the look could not list: a directory's sidecars, pods that were not in the LIST.
+fn unseen(seen: &Observed) -> Vec<Consumer> {
+    if seen.consumers_complete {
+        return Vec::new();
+    }
+    vec![Consumer::new(Role::Sidecar { era: crate::mesh::Era::Env, app_id: String::new() }, "that cannot be seen")]
+}
+
+fn broken(consumer: &Consumer, why: String) -> Break {
+    Break { consumer: consumer.name.clone(), role: consumer.role.word(), why }
+}
+
+/// A canary handshake is the invariant itself, measured: it outweighs what is worked out.
+fn measured(consumer: &Consumer) -> Option<String> {
+    (consumer.accepts == Answer::Proven(false)).then(|| "refused the new chain in a canary handshake".to_owned())
+}
+
+/// The sets of anchors that a consumer may hold.
+///
+/// # Why
+/// Where they can't be read, each anchor that was published before this rotation may be the only one: the worst case.
+/// A new anchor was never published alone, so it never stands alone.
+fn possible(goal: &Goal, consumer: &Consumer, seen: &Observed) -> Vec<Anchors> {
+    if consumer.role == Role::Sentry || consumer.accepts == Answer::Proven(true) {
+        return Vec::new();
+    }
+    if let Some(anchors) = consumer.held.proven() {
+        return vec![Arc::clone(anchors)];
+    }
+    let before = match &goal.previous {
+        Some(previous) => previous.trust.anchors(),
+        None => &seen.published.anchors,
+    };
+    let mut sets: Vec<Anchors> = before.iter().map(|anchor| Anchors::from([anchor.clone()])).collect();
+    sets.push(seen.published.anchors.clone().into());
+    sets
+}
+
+/// Why holders of `anchors` would be worse off with `chain` than they are today; `None`: they would not be.
+fn shortened(
+    goal: &Goal,
+    chain: &[Certificate],
+    anchors: &[Certificate],
+    profile: Profile,
+    seen: &Observed,
+) -> Option<String> {
+    let accepted = |chain: &[Certificate]| seen.until(chain, anchors, profile);
+    let today: Timestamp = accepted(&seen.published.chain).ok()?;
+    match accepted(chain) {
+        Err(refusal) => Some(format!("would refuse the new chain: {refusal}")),
+        Ok(then) if then < today.min(goal.valid_until) => {
+            Some(format!("would accept the new chain until {then} only, today's until {today}"))
+        }
+        Ok(_) => None,
+    }
+}

@@ -1,0 +1,367 @@
+//! Proposes goals: what is minted for each strategy, and which strategy is taken.
+//!
+//! # Why
+//! There are no rules about path lengths, key usages or name constraints here. Each strategy that fits the inputs is
+//! minted, planned on paper and kept if the invariant lets the plan through: the certificates themselves decide.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::goal::{CannotStage, Goal, Restart, Strategy, Trio, live};
+use super::safety::in_words;
+use super::{Record, plan};
+use crate::mesh::{Observed, Role, layers, live_bridges};
+use crate::pki::{self, Certificate, Entropy, Issuer, PrivateKey, Profile, TrustBundle, Validity};
+
+/// What the caller brings to a rotation.
+#[derive(Clone)]
+pub enum Inputs {
+    /// Nothing: a new root and a new issuer are minted.
+    Fresh,
+    /// A root key: the live root's renews that root, another makes a new root.
+    Key(PrivateKey),
+    /// Certificates of the caller's own, judged before they come here.
+    Given(Trio),
+}
+
+/// What a goal is made from, beyond what was observed.
+#[derive(Clone)]
+pub struct Request {
+    /// What the caller brings.
+    pub inputs: Inputs,
+    /// `None`: the first strategy that is safe.
+    pub strategy: Option<Strategy>,
+    /// How long the new certificates live.
+    pub valid_for: SignedDuration,
+    /// What is restarted afterwards.
+    pub restart: Option<super::Scope>,
+    /// How long a rollout may take: a bridge must outlive it.
+    pub timeout: SignedDuration,
+    /// A digest of the inputs, for the record.
+    pub digest: String,
+}
+
+/// A goal and what its root was signed with, if a root was minted.
+pub struct Proposal {
+    /// The goal.
+    pub goal: Goal,
+    /// The key of a root minted here. It is offered to the caller once and then dropped.
+    pub root_key: Option<PrivateKey>,
+    /// Why this strategy and not one before it.
+    pub why: String,
+}
+
+/// Why there is no goal: each strategy that was tried, with what speaks against it.
+#[derive(Debug, thiserror::Error)]
+#[error("no strategy is safe here: {}", .0.iter().map(|(s, why)| format!("{}: {why}", s.word())).collect::<Vec<_>>().join("; "))]
+pub struct NoStrategy(pub Vec<(Strategy, String)>);
+
+/// Takes the first strategy that is possible, those first that need no restart.
+pub fn choose(
+    request: &Request,
+    seen: &Observed,
+    record: Option<&Record>,
+    entropy: Entropy,
+) -> Result<Proposal, NoStrategy> {
+    let mut tried = Vec::new();
+    for strategy in candidates(request, seen, record) {
+        let by_name = request.strategy == Some(strategy);
+        let mut proposal = match propose(strategy, request, seen, record, entropy) {
+            Ok(proposal) => proposal,
+            Err(why) => {
+                tried.push((strategy, why.to_string()));
+                continue;
+            }
+        };
+        if let Some(why) = objection(&proposal.goal, seen, request, by_name) {
+            tried.push((strategy, why));
+            continue;
+        }
+        proposal.why = reason(strategy, by_name, &tried);
+        return Ok(proposal);
+    }
+    if tried.is_empty() {
+        let why = "what is published is damaged and has not expired, and no record has the CA; by name only";
+        tried.push((Strategy::Replace, why.to_owned()));
+    }
+    Err(NoStrategy(tried))
+}
+
+/// The strategies that fit, the best first.
+///
+/// # Why
+/// `create` and `replace` may break every call, so nobody gets them unasked but where nothing is running or where the
+/// live CA has expired. What is damaged and not expired is mended from the record; without one only a name helps.
+fn candidates(request: &Request, seen: &Observed, record: Option<&Record>) -> Vec<Strategy> {
+    if let Some(strategy) = request.strategy {
+        return vec![strategy];
+    }
+    let published = &seen.published;
+    let nothing_there = published.chain.is_empty() && published.all_anchors().is_empty();
+    if let Some(root) = seen.signing_root() {
+        return vec![match &request.inputs {
+            Inputs::Key(key) if key.matches(root) => Strategy::SameKey,
+            Inputs::Given(trio) if trio_under(trio, root, seen) => Strategy::Issuer,
+            _ => Strategy::Bridge,
+        }];
+    }
+    if record.is_some_and(|record| record.goal.target.until(seen).is_some()) {
+        return vec![Strategy::Bridge];
+    }
+    if nothing_there && seen.consumers.iter().all(|consumer| consumer.role == Role::Sentry) {
+        return vec![Strategy::Create];
+    }
+    let expired = |certificate: &Certificate| certificate.is_expired(seen.now);
+    let has_expired = published.chain.iter().take(1).any(expired)
+        || (!published.anchors.is_empty() && published.anchors.iter().all(expired));
+    if has_expired { vec![Strategy::Replace] } else { Vec::new() }
+}
+
+fn trio_under(trio: &Trio, root: &Certificate, seen: &Observed) -> bool {
+    seen.until(&trio.issuer.chain, std::slice::from_ref(root), Profile::Spiffe).is_ok()
+}
+
+/// With so many bridges every handshake carries 7 KB more; Go gives up at the fiftieth.
+const MOST_BRIDGES: usize = 8;
+
+fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> Option<String> {
+    if let Err(breaks) = plan(goal, seen) {
+        return Some(in_words(&breaks));
+    }
+    if goal.strategy != Strategy::Bridge {
+        return None;
+    }
+    let bridges = live_bridges(&layers(seen), seen.now);
+    if bridges >= MOST_BRIDGES {
+        return Some(format!(
+            "the issuer's chain carries {bridges} bridges already, each 900 bytes in every handshake"
+        ));
+    }
+    if by_name {
+        return None;
+    }
+    let settings = &seen.settings;
+    let needed = settings.workload_cert_ttl + settings.allowed_clock_skew + request.timeout;
+    let end = bridge_end(goal, seen)?;
+    let left = end.duration_since(seen.now);
+    (left < needed).then(|| {
+        format!(
+            "the bridge would end {end}, before all SVIDs are issued anew (that takes up to {needed:#}); \
+             `--strategy bridge` takes it all the same, with that deadline"
+        )
+    })
+}
+
+/// When the bridge that a goal adds ends: the first end among the certificates behind the new issuer that peers with
+/// an older root need.
+pub fn bridge_end(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
+    let old = goal.previous.as_ref()?;
+    seen.until(&goal.target.issuer.chain, old.trust.anchors(), Profile::Spiffe).ok()
+}
+
+fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> String {
+    if by_name {
+        return "asked for by name".to_owned();
+    }
+    let why = match strategy {
+        Strategy::Issuer => "the given chain ends in the live root: one write, nobody restarts",
+        Strategy::SameKey => "the key is the live root's: nobody restarts before the old root ends",
+        Strategy::Bridge => "the live issuer can sign the new root for every peer: nobody restarts before the switch",
+        Strategy::Replace => "the live CA has expired, so that nothing works any more",
+        Strategy::Create => "there is no CA yet",
+        Strategy::Abort => "the previous issuer goes back",
+        Strategy::Restart => "what is published stays",
+    };
+    tried.iter().fold(why.to_owned(), |why, (strategy, not)| format!("{why}; not {}: {not}", strategy.word()))
+}
+
+fn propose(
+    strategy: Strategy,
+    request: &Request,
+    seen: &Observed,
+    record: Option<&Record>,
+    entropy: Entropy,
+) -> Result<Proposal, CannotStage> {
+    let from = starting_point(seen, record, entropy)?;
+    let minter = Minter { request, seen, record, from: from.as_ref() };
+    let (target, root_key) = minter.target(strategy, entropy)?;
+    let invented = record.filter(|record| record.kept(seen).is_some()).and_then(|_| seen.signing_root().cloned());
+    let end = match (strategy, &invented, &from) {
+        (Strategy::Abort, ..) => target.until(seen).unwrap_or(seen.now),
+        (_, Some(_), Some(kept)) => target.issuer.certificate().not_after().min(kept.until(seen).unwrap_or(seen.now)),
+        _ => target.issuer.certificate().not_after().min(seen.now + request.valid_for),
+    };
+    let previous = match strategy {
+        Strategy::Abort => record.and_then(|record| record.goal.previous.clone()),
+        _ => from.or_else(|| Trio::published(seen)),
+    };
+    let restart = request.restart.or((strategy == Strategy::Replace).then_some(super::Scope::ControlPlane));
+    let goal = Goal {
+        strategy,
+        invented,
+        target,
+        previous,
+        valid_until: end,
+        began: seen.now,
+        restart: restart.map(|scope| Restart { scope, since: seen.now }),
+        inputs: request.digest.clone(),
+    };
+    Ok(Proposal { goal, root_key, why: String::new() })
+}
+
+/// What a rotation starts from: what is published; the record's trio where that is damaged; or, where Sentry invented
+/// it, the kept trio bridged over it, so that the pods of both sides are carried along.
+fn starting_point(seen: &Observed, record: Option<&Record>, entropy: Entropy) -> Result<Option<Trio>, CannotStage> {
+    let published = Trio::published(seen);
+    if let (Some(kept), Some(published)) = (record.and_then(|record| record.kept(seen)), &published) {
+        return kept.over(published, seen.now, entropy).map(Some);
+    }
+    let usable = |trio: &Trio| trio.until(seen).is_some();
+    if published.as_ref().is_some_and(usable) {
+        return Ok(published);
+    }
+    Ok(record.map(|record| record.goal.target.clone()).filter(usable).or(published))
+}
+
+struct Minter<'a> {
+    request: &'a Request,
+    seen: &'a Observed,
+    record: Option<&'a Record>,
+    from: Option<&'a Trio>,
+}
+
+impl Minter<'_> {
+    fn validity(&self) -> Validity {
+        Validity {
+            not_before: self.seen.now - self.seen.settings.allowed_clock_skew,
+            not_after: self.seen.now + self.request.valid_for,
+        }
+    }
+
+    fn from(&self) -> Result<&Trio, CannotStage> {
+        self.from.ok_or(CannotStage::NoIssuer)
+    }
+
+    fn target(&self, strategy: Strategy, entropy: Entropy) -> Result<(Trio, Option<PrivateKey>), CannotStage> {
+        match strategy {
+            Strategy::Issuer => Ok((self.under_live_root(entropy)?, None)),
+            Strategy::SameKey => Ok((self.same_key(entropy)?, None)),
+            Strategy::Bridge => {
+                let (new, root_key) = self.new_trio(entropy)?;
+                Ok((self.bridge(new, entropy)?, root_key))
+            }
+            Strategy::Replace | Strategy::Create => self.new_trio(entropy),
+            Strategy::Abort => Ok((self.previous()?, None)),
+            Strategy::Restart => Err(CannotStage::Needs("`mtls restart`")),
+        }
+    }
+
+    /// A root and an issuer under it, from whatever was given.
+    fn new_trio(&self, entropy: Entropy) -> Result<(Trio, Option<PrivateKey>), CannotStage> {
+        let (key, minted) = match &self.request.inputs {
+            Inputs::Given(trio) => return Ok((trio.clone(), None)),
+            Inputs::Key(key) => (key.clone(), false),
+            Inputs::Fresh => (PrivateKey::generate(entropy), true),
+        };
+        let root = pki::root(&self.seen.identity.trust_domain, &key, &self.validity(), entropy)?;
+        let issuer = self.issuer(&root, &key, entropy)?;
+        let trust = bundle(vec![root])?;
+        Ok((Trio { trust, issuer: Issuer { chain: vec![issuer.0], key: issuer.1 } }, minted.then_some(key)))
+    }
+
+    fn issuer(
+        &self,
+        root: &Certificate,
+        root_key: &PrivateKey,
+        entropy: Entropy,
+    ) -> Result<(Certificate, PrivateKey), CannotStage> {
+        let identity = &self.seen.identity;
+        let key = PrivateKey::generate(entropy);
+        let mut validity = self.validity();
+        validity.not_after = validity.not_after.min(root.not_after());
+        let certificate =
+            pki::issuer(root, root_key, &identity.trust_domain, &identity.namespace, &key, &validity, entropy)?;
+        Ok((certificate, key))
+    }
+
+    /// The new issuer, the new root cross-signed by the live issuer, then the whole live chain.
+    fn bridge(&self, new: Trio, entropy: Entropy) -> Result<Trio, CannotStage> {
+        let from = self.from()?;
+        let root = new
+            .trust
+            .anchors()
+            .iter()
+            .find(|anchor| new.issuer.chain.last().is_some_and(|last| last.signed_by(anchor)))
+            .ok_or(CannotStage::NoRoot)?;
+        let validity =
+            Validity { not_before: self.validity().not_before.max(root.not_before()), not_after: root.not_after() };
+        let cross = pki::cross_sign(root, from.issuer.certificate(), &from.issuer.key, &validity, entropy)?;
+        let mut chain = new.issuer.chain.clone();
+        chain.push(cross);
+        chain.extend(live(&from.issuer.chain, self.seen.now));
+        let trust = self.beside_the_old(new.trust.anchors())?;
+        Ok(Trio { trust, issuer: Issuer { chain, key: new.issuer.key } })
+    }
+
+    fn same_key(&self, entropy: Entropy) -> Result<Trio, CannotStage> {
+        let Inputs::Key(key) = &self.request.inputs else {
+            return Err(CannotStage::Needs("the live root's key"));
+        };
+        let live_root = self.live_root()?;
+        let root = pki::same_key_root(live_root, key, &self.validity(), entropy)?;
+        let (certificate, issuer_key) = self.issuer(&root, key, entropy)?;
+        let trust = self.beside_the_old(std::slice::from_ref(&root))?;
+        Ok(Trio { trust, issuer: Issuer { chain: self.with_tail(vec![certificate])?, key: issuer_key } })
+    }
+
+    fn under_live_root(&self, entropy: Entropy) -> Result<Trio, CannotStage> {
+        let (chain, key) = match &self.request.inputs {
+            Inputs::Given(trio) => (trio.issuer.chain.clone(), trio.issuer.key.clone()),
+            Inputs::Key(root_key) => {
+                let (certificate, key) = self.issuer(self.live_root()?, root_key, entropy)?;
+                (vec![certificate], key)
+            }
+            Inputs::Fresh => return Err(CannotStage::Needs("the live root's key, or an issuer under that root")),
+        };
+        let trust = self.beside_the_old(&[])?;
+        Ok(Trio { trust, issuer: Issuer { chain: self.with_tail(chain)?, key } })
+    }
+
+    fn previous(&self) -> Result<Trio, CannotStage> {
+        let previous = self.record.and_then(|record| record.goal.previous.clone()).ok_or(CannotStage::NoIssuer)?;
+        Ok(Trio { trust: self.beside_the_old(previous.trust.anchors())?, issuer: previous.issuer })
+    }
+
+    /// The chain must be in order, so a new issuer under the live root takes the place of the live issuer, and what
+    /// stood behind that one stays: peers that hold only an older root need it.
+    fn with_tail(&self, mut chain: Vec<Certificate>) -> Result<Vec<Certificate>, CannotStage> {
+        let live_chain = &self.from()?.issuer.chain;
+        let own = self.own_length(live_chain);
+        chain.extend(live(&live_chain[own.min(live_chain.len())..], self.seen.now));
+        Ok(chain)
+    }
+
+    /// How many certificates of the live chain stand before the cross certificate of the live root: the issuer, and
+    /// intermediates of the caller's own.
+    fn own_length(&self, live_chain: &[Certificate]) -> usize {
+        let Ok(root) = self.live_root() else { return 1 };
+        live_chain
+            .iter()
+            .position(|c| c.subject_der() == root.subject_der() && c.spki_der() == root.spki_der())
+            .unwrap_or(live_chain.len())
+    }
+
+    fn live_root(&self) -> Result<&Certificate, CannotStage> {
+        self.seen.signing_root().ok_or(CannotStage::NoRoot)
+    }
+
+    /// `new` in front of every anchor that is published and has not expired.
+    fn beside_the_old(&self, new: &[Certificate]) -> Result<TrustBundle, CannotStage> {
+        let old = self.from.map_or_else(|| self.seen.published.anchors.clone(), |trio| trio.trust.anchors().to_vec());
+        let kept = old.into_iter().filter(|anchor| !anchor.is_expired(self.seen.now));
+        bundle(new.iter().cloned().chain(kept).collect())
+    }
+}
+
+fn bundle(anchors: Vec<Certificate>) -> Result<TrustBundle, CannotStage> {
+    Ok(TrustBundle::from_anchors(anchors)?)
+}

@@ -1,0 +1,423 @@
+//! What is asked of the API server: method, path, preconditions, number and order, and what becomes of its faults.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+mod apiserver;
+
+use std::time::Duration;
+
+use apiserver::{ApiServer, Fault, NAMESPACE, START, within};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use mtls::error::Kind;
+use mtls::kubernetes::Kubernetes;
+use mtls::mesh::{Fence, Observed, Owner, Pair};
+use mtls::pki::{self, Issuer, PrivateKey, TrustBundle, Validity};
+use mtls::rotation::strategy::{Inputs, Request, choose};
+use mtls::rotation::{Goal, Limits, Mesh, Move, Need, Outcome, Record, Trio, run};
+use serde_json::{Value, json};
+
+const SECRET: &str = "/api/v1/namespaces/dapr-system/secrets/dapr-trust-bundle";
+const CONFIG_MAP: &str = "/api/v1/namespaces/dapr-system/configmaps/dapr-trust-bundle";
+const ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/dapr-system/roles/dapr-sentry";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/dapr-system/leases/mtls-rotation";
+const RECORD: &str = "/api/v1/namespaces/dapr-system/secrets/mtls-rotation";
+
+fn entropy() -> impl FnMut(&mut [u8]) {
+    let random = ring::rand::SystemRandom::new();
+    move |buffer| ring::rand::SecureRandom::fill(&random, buffer).unwrap()
+}
+
+fn ca() -> Trio {
+    let start: Timestamp = START.parse().unwrap();
+    let validity = Validity {
+        not_before: start - SignedDuration::from_mins(15),
+        not_after: start + SignedDuration::from_hours(8760),
+    };
+    let (root_key, key) = (PrivateKey::generate(&mut entropy()), PrivateKey::generate(&mut entropy()));
+    let root = pki::root("cluster.local", &root_key, &validity, &mut entropy()).unwrap();
+    let issuer = pki::issuer(&root, &root_key, "cluster.local", NAMESPACE, &key, &validity, &mut entropy()).unwrap();
+    let trust = TrustBundle::from_anchors(vec![root]).unwrap();
+    Trio { trust, issuer: Issuer { chain: vec![issuer], key } }
+}
+
+/// A cluster as Dapr's chart leaves it, with one application; the pair was written a day ago.
+fn cluster() -> (ApiServer, Trio) {
+    let server = ApiServer::new();
+    let ca = ca();
+    let base64 = |text: &str| STANDARD.encode(text);
+    let written =
+        json!([{ "manager": "sentry", "time": "2026-05-31T00:00:00Z", "fieldsV1": { "f:data": { "f:ca.crt": {} } } }]);
+    server.put(
+        "/apis/apps/v1/namespaces/dapr-system/deployments/dapr-sentry",
+        json!({ "metadata": { "labels": { "app": "dapr-sentry" } }, "spec": { "replicas": 1, "template": { "spec": {
+            "serviceAccountName": "dapr-sentry",
+            "containers": [{ "name": "dapr-sentry", "image": "dapr:1.14.0", "args": ["--trust-domain", "cluster.local"] }] } } },
+            "status": { "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1 } }),
+    );
+    server.put(
+        SECRET,
+        json!({ "type": "Opaque", "metadata": { "uid": "u", "labels": { "app": "dapr-sentry", "team": "x" },
+            "annotations": { "kept": "as it is" }, "managedFields": written },
+            "data": { "ca.crt": base64(&ca.trust.to_pem()), "issuer.crt": base64(&ca.issuer.chain_pem()),
+                "issuer.key": base64(&ca.issuer.key.to_pem()), "jwt.key": "Zm9yZWlnbg==", "jwks.json": "e30=" } }),
+    );
+    server.put(CONFIG_MAP, json!({ "data": { "ca.crt": ca.trust.to_pem(), "jwks.json": "{}" }, "metadata": {} }));
+    let role = json!({ "metadata": {}, "rules": [
+        { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "update", "delete"], "resourceNames": ["dapr-trust-bundle"] },
+        { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "update", "watch", "list"] },
+        { "apiGroups": ["dapr.io"], "resources": ["configurations"], "verbs": ["list", "get", "watch"] }] });
+    server.put(ROLE, role);
+    server.put(
+        "/api/v1/namespaces/shop/pods/server-1",
+        json!({ "metadata": { "labels": { "dapr.io/app-id": "server" }, "creationTimestamp": "2026-05-31T00:00:00Z" },
+            "spec": { "containers": [{ "name": "daprd", "image": "daprd:1.14.0", "env": [
+                { "name": "DAPR_CONTROLPLANE_NAMESPACE", "value": NAMESPACE },
+                { "name": "DAPR_TRUST_ANCHORS", "value": ca.trust.to_pem() }] }] },
+            "status": { "phase": "Running" } }),
+    );
+    (server, ca)
+}
+
+const ALL: Need =
+    Need { consumers: true, served: false, held: false, owners: true, control_plane: true, accepts: None, holds: None };
+
+async fn goal(mesh: &mut Kubernetes) -> (Goal, Observed) {
+    let seen = mesh.observe(&ALL).await.unwrap();
+    let request = Request {
+        inputs: Inputs::Fresh,
+        strategy: None,
+        valid_for: SignedDuration::from_hours(24 * 90),
+        restart: None,
+        timeout: SignedDuration::from_secs(300),
+        digest: "inputs".to_owned(),
+    };
+    (choose(&request, &seen, None, &mut entropy()).unwrap().goal, seen)
+}
+
+/// A mesh that has the lock, and the trust write that a rotation would begin with.
+async fn about_to_write(server: &ApiServer, fence: bool) -> (Kubernetes, Move, Observed) {
+    let mut mesh = server.mesh(fence);
+    let (goal, _) = goal(&mut mesh).await;
+    mesh.lock().await.unwrap();
+    let seen = mesh.observe(&ALL).await.unwrap();
+    server.forget();
+    let bundle = goal.bundle(&seen);
+    (mesh, Move::PublishTrust { bundle, issuer: None }, seen)
+}
+
+fn is_equal_pair(server: &ApiServer) -> bool {
+    let secret = STANDARD.decode(server.get(SECRET)["data"]["ca.crt"].as_str().unwrap()).unwrap();
+    server.get(CONFIG_MAP)["data"]["ca.crt"].as_str().unwrap().as_bytes() == secret
+}
+
+fn is_fenced(server: &ApiServer) -> bool {
+    !server.get(ROLE)["rules"][0]["verbs"].as_array().unwrap().contains(&json!("update"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_nothing_else() {
+    let (server, ca) = cluster();
+    let before = server.get(SECRET);
+    let mut mesh = server.mesh(true);
+    let (goal, _) = goal(&mut mesh).await;
+    let mut record = Record::open(goal);
+    mesh.lock().await.unwrap();
+    mesh.save(&record).await.unwrap();
+    server.forget();
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let seen = mesh.observe(&ALL).await.unwrap();
+    let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut |_| ()).await.unwrap();
+    assert!(matches!(ended.outcome, Outcome::Done(_)));
+    let mut writes = server.writes();
+    writes[..2].sort();
+    assert_eq!(
+        writes,
+        [
+            "PATCH configmaps/dapr-trust-bundle dry",
+            "PATCH secrets/dapr-trust-bundle dry",
+            "PATCH roles/dapr-sentry dry",
+            "PATCH roles/dapr-sentry",
+            "PATCH configmaps/dapr-trust-bundle",
+            "PATCH secrets/dapr-trust-bundle",
+            "PATCH roles/dapr-sentry",
+            "PATCH secrets/dapr-trust-bundle",
+            "POST events",
+            "PUT secrets/mtls-rotation",
+        ]
+    );
+    let conditional =
+        |body: &str| !serde_json::from_str::<Value>(body).unwrap()["metadata"]["resourceVersion"].is_null();
+    assert!(
+        server
+            .log()
+            .iter()
+            .filter(|seen| ["PATCH", "PUT"].contains(&seen.method.as_str()))
+            .all(|s| conditional(&s.body))
+    );
+    let after = server.get(SECRET);
+    for (pointer, why) in [
+        ("/data/jwt.key", "a foreign key"),
+        ("/data/jwks.json", "a foreign key"),
+        ("/metadata/labels", "labels"),
+        ("/metadata/annotations/kept", "an annotation"),
+        ("/type", "the type"),
+    ] {
+        assert_eq!(after.pointer(pointer), before.pointer(pointer), "{why}");
+    }
+    assert_eq!(server.get(CONFIG_MAP)["data"]["jwks.json"], "{}");
+    assert!(is_equal_pair(&server) && !is_fenced(&server));
+    let note: Value =
+        serde_json::from_str(after["metadata"]["annotations"]["mtls.dapr.io/rotation"].as_str().unwrap()).unwrap();
+    assert_eq!(note["by"], "tester");
+    assert_eq!(note["before"], ca.issuer.certificate().fingerprint().to_string());
+
+    mesh.unlock().await;
+    assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "", "the lock is given back");
+    let log = server.log();
+    let keys = [&ca.issuer.key, &record.goal.target.issuer.key].map(|key| {
+        let pem = key.to_pem();
+        let lines: Vec<String> = pem.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect();
+        lines[0][20..].to_owned()
+    });
+    for seen in log.iter().filter(|seen| !seen.path.contains("/secrets")) {
+        let text = format!("{} {} {}", seen.path, seen.query, seen.body);
+        assert!(!keys.iter().any(|key| text.contains(key)), "a key travels in {}", seen.line());
+    }
+    let second = server.mesh(true).load().await.unwrap().expect("the record is there");
+    assert_eq!(second.goal.inputs, "inputs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_is_few_requests_and_never_lists_what_is_in_secrets() {
+    let (server, _) = cluster();
+    let sentry = "/apis/apps/v1/namespaces/dapr-system/deployments/dapr-sentry";
+    let mut deployment = server.get(sentry);
+    deployment["metadata"]["annotations"] = json!({ "meta.helm.sh/release-name": "dapr" });
+    server.put(sentry, deployment);
+    let release = STANDARD.encode(STANDARD.encode(r#"{"config":{"dapr_sentry":{"tls":{"root":{"certPEM":"x"}}}}}"#));
+    server.put(
+        "/api/v1/namespaces/dapr-system/secrets/sh.helm.release.v1.dapr.v1",
+        json!({ "metadata": { "labels": { "owner": "helm", "status": "deployed", "version": "1" } }, "data": { "release": release } }),
+    );
+    let mut mesh = server.reader();
+    let seen = mesh.observe(&ALL).await.unwrap();
+    mesh.load().await.unwrap();
+    let log = server.log();
+    assert!(log.len() <= 12, "status makes {} requests", log.len());
+    assert!(log.iter().all(|seen| seen.method == "GET"));
+    for seen in log.iter().filter(|seen| seen.path.ends_with("/secrets")) {
+        assert!(seen.accept.contains("PartialObjectMetadataList"), "{seen:?}");
+    }
+    assert_eq!(seen.owners, [Owner::HelmValues { release: "dapr-system/dapr".to_owned() }]);
+    assert_eq!(seen.consumers.iter().filter(|c| c.held.proven().is_some()).count(), 1);
+    assert_eq!(seen.now.to_string(), START, "the API server's clock, not ours");
+
+    server.forget();
+    let mut mesh = server.reader();
+    mesh.observe(&Need { consumers: true, ..Need::default() }).await.unwrap();
+    mesh.load().await.unwrap();
+    assert!(server.log().len() <= 6, "expiry makes {} requests", server.log().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_right_is_data_to_a_reader_and_an_error_to_a_writer() {
+    let (server, _) = cluster();
+    for what in ["secrets/dapr-trust-bundle", "pods", "roles"] {
+        server.fail(what, Fault::Forbidden, 10);
+    }
+    let seen = server.reader().observe(&ALL).await.unwrap();
+    assert!(matches!(seen.published.pair, Pair::Unknown(_)), "{:?}", seen.published.pair);
+    assert_eq!(seen.published.anchors.len(), 1, "the ConfigMap's half is shown");
+    assert!(!seen.consumers_complete);
+    let grants: Vec<&str> = seen.denied.iter().map(|denied| denied.grant.as_str()).collect();
+    assert!(grants.contains(&"get secrets/dapr-trust-bundle in namespace dapr-system"), "{grants:?}");
+    assert!(grants.contains(&"list pods in all namespaces"), "{grants:?}");
+    assert!(grants.contains(&"get roles.rbac.authorization.k8s.io/dapr-sentry in namespace dapr-system"), "{grants:?}");
+    let error = server.mesh(true).observe(&ALL).await.err().expect("a writer must see what it changes");
+    assert_eq!(error.to_string(), "not allowed to get secrets/dapr-trust-bundle in namespace dapr-system");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_asked_again_when_it_says_so() {
+    let (server, _) = cluster();
+    server.fail("GET secrets/dapr-trust-bundle", Fault::Busy(3), 2);
+    let before = tokio::time::Instant::now();
+    server.reader().observe(&Need::default()).await.unwrap();
+    assert_eq!(before.elapsed().as_secs(), 6);
+    server.fail("GET secrets/dapr-trust-bundle", Fault::Busy(3), 100);
+    let error = within(Duration::from_secs(60), async { server.reader().observe(&Need::default()).await.err() }).await;
+    assert!(error.unwrap().to_string().contains("too busy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_no_no() {
+    for (what, fault) in [
+        ("PATCH configmaps/dapr-trust-bundle", Fault::LostAnswer),
+        ("PATCH secrets/dapr-trust-bundle", Fault::LostAnswer),
+        ("PATCH configmaps/dapr-trust-bundle", Fault::LostRequest),
+        ("PATCH secrets/dapr-trust-bundle", Fault::LostRequest),
+        ("PATCH roles/dapr-sentry", Fault::LostAnswer),
+        ("PATCH roles/dapr-sentry", Fault::LostRequest),
+    ] {
+        for nth in [2, 3] {
+            let (server, _) = cluster();
+            let (mut mesh, step, seen) = about_to_write(&server, true).await;
+            // The first one is the dry run.
+            server.fail_nth(what, fault, nth);
+            mesh.apply(&step, &seen).await.unwrap_or_else(|why| panic!("{what} {fault:?} {nth}: {why}"));
+            assert!(is_equal_pair(&server) && !is_fenced(&server), "{what} {fault:?}");
+            let anchors = mesh.observe(&ALL).await.unwrap().published.anchors.len();
+            assert_eq!(anchors, 2, "{what} {fault:?}: published once");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_changes_nothing_and_says_who_wrote() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    let before = server.get(SECRET)["data"].clone();
+    server.fail_nth("PATCH configmaps/dapr-trust-bundle", Fault::WrittenBefore("data/ca.crt"), 2);
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert!(error.to_string().contains("`somebody` at 2026-06-01T00:00:00Z"), "{error}");
+    assert_eq!(error.kind(), Kind::Failed, "nothing was changed");
+    assert_eq!(server.get(SECRET)["data"], before);
+    assert!(!is_fenced(&server), "the fence is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_mark_on_the_secret_does_not_tear_the_pair() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.fail_nth("PATCH secrets/dapr-trust-bundle", Fault::WrittenBefore("data/jwt.key"), 2);
+    mesh.apply(&step, &seen).await.unwrap();
+    assert!(is_equal_pair(&server));
+    assert_eq!(server.get(SECRET)["data"]["jwt.key"], "c29tZWJvZHk=", "what they wrote stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_cannot_be_written_takes_the_config_map_back() {
+    let (server, ca) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.fail_nth("PATCH secrets/dapr-trust-bundle", Fault::Forbidden, 2);
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unfinished, "{error}");
+    assert!(is_equal_pair(&server) && !is_fenced(&server));
+    assert_eq!(server.get(CONFIG_MAP)["data"]["ca.crt"], ca.trust.to_pem());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_fence_waits_until_sentry_is_at_rest() {
+    let (server, _) = cluster();
+    let mut secret = server.get(SECRET);
+    secret["metadata"]["managedFields"][0]["time"] = json!("2026-05-31T23:59:30Z");
+    server.put(SECRET, secret);
+    server.fail("PATCH roles/dapr-sentry", Fault::Forbidden, 10);
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    let before = tokio::time::Instant::now();
+    mesh.apply(&step, &seen).await.unwrap();
+    assert!((62..70).contains(&before.elapsed().as_secs()), "92 s after the last write: {:?}", before.elapsed());
+    assert!(is_equal_pair(&server));
+    assert!(server.writes().iter().all(|line| line != "PATCH roles/dapr-sentry"), "the dry run was enough to know");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torn_pair_is_repaired_without_a_wait() {
+    let (server, ca) = cluster();
+    let mut secret = server.get(SECRET);
+    secret["metadata"]["managedFields"][0]["time"] = json!(START);
+    secret["data"]["ca.crt"] = json!(STANDARD.encode(self::ca().trust.to_pem() + &ca.trust.to_pem()));
+    server.put(SECRET, secret);
+    let (mut mesh, step, seen) = about_to_write(&server, false).await;
+    assert!(matches!(seen.published.pair, Pair::Unequal(_)));
+    let before = tokio::time::Instant::now();
+    mesh.apply(&step, &seen).await.unwrap();
+    assert!(before.elapsed() < Duration::from_secs(1));
+    assert!(is_equal_pair(&server));
+    assert!(server.writes().iter().all(|line| !line.contains("roles")), "no fence was asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fence_left_behind_is_seen_and_removed_by_the_next_writer() {
+    let (server, _) = cluster();
+    let mut role = server.get(ROLE);
+    let kept = role["rules"].clone();
+    role["metadata"]["annotations"] = json!({ "mtls.dapr.io/fence": kept.to_string() });
+    role["rules"] = json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }]);
+    server.put(ROLE, role);
+    assert_eq!(server.reader().observe(&ALL).await.unwrap().fence, Fence::Left);
+    let mut mesh = server.mesh(true);
+    mesh.observe(&ALL).await.unwrap();
+    mesh.lock().await.unwrap();
+    assert_eq!(server.get(ROLE)["rules"], kept);
+    assert_eq!(mesh.observe(&ALL).await.unwrap().fence, Fence::Down);
+}
+
+fn lease(renewed: &str) -> Value {
+    json!({ "metadata": {}, "spec": { "holderIdentity": "ann@host/1/0", "leaseDurationSeconds": 15, "renewTime": renewed } })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lock_is_refused_by_a_holder_that_lives_and_taken_over_from_one_that_is_silent() {
+    let (server, _) = cluster();
+    server.put(LEASE, lease(START));
+    server.keep_alive(LEASE, |lease, now| lease["spec"]["renewTime"] = json!(format!("{now:.6}")));
+    let error = within(Duration::from_secs(10), async { server.mesh(true).lock().await.unwrap_err() }).await;
+    assert!(error.to_string().contains("ann@host/1/0"), "{error}");
+    assert_eq!(server.writes(), [""; 0]);
+
+    let (server, _) = cluster();
+    let mut first = server.mesh(true);
+    first.lock().await.unwrap();
+    let mut second = server.mesh(true);
+    let (refused, ()) = tokio::join!(second.lock(), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        first.unlock().await;
+    });
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("or was until just now"), "it worked while the second one waited: {text}");
+
+    let (server, _) = cluster();
+    server.put(LEASE, lease(START));
+    let before = tokio::time::Instant::now();
+    let mut mesh = server.mesh(true);
+    mesh.lock().await.unwrap();
+    assert!((15..17).contains(&before.elapsed().as_secs()), "15 s after it was last heard of: {:?}", before.elapsed());
+    mesh.unlock().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_lost_the_lock_writes_no_more() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.put(LEASE, lease(START));
+    // Its renewals fail from now on, as they would for a process that slept.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert!(error.to_string().contains("taken over by ann@host/1/0"), "{error}");
+    assert_eq!(server.writes().iter().filter(|line| !line.ends_with(" dry")).count(), 0);
+    let record = Record::open(goal(&mut mesh).await.0);
+    assert!(mesh.save(&record).await.is_err());
+    assert_eq!(server.get(RECORD), Value::Null);
+    mesh.unlock().await;
+    assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "ann@host/1/0", "the other's lock is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_never_written_over_somebody_elses() {
+    let (server, _) = cluster();
+    let mut mesh = server.mesh(true);
+    let (goal, _) = goal(&mut mesh).await;
+    let record = Record::open(goal);
+    mesh.lock().await.unwrap();
+    server.fail("POST secrets", Fault::LostAnswer, 1);
+    mesh.save(&record).await.unwrap();
+    let kept = server.get(RECORD);
+    assert_eq!(kept["type"], "mtls.dapr.io/rotation");
+    assert_eq!(kept["metadata"]["labels"]["app.kubernetes.io/managed-by"], "mtls");
+    server.fail("PUT secrets/mtls-rotation", Fault::WrittenBefore("data/rotation.json"), 1);
+    assert!(mesh.save(&record).await.is_err());
+    assert_eq!(server.get(RECORD)["data"]["rotation.json"], "c29tZWJvZHk=");
+}

@@ -1,0 +1,513 @@
+//! A mesh in memory that behaves like Dapr: Sentry reads two objects and invents a CA where they differ, mounts lag,
+//! watchers live or are dead, pods are born at any moment. After every change each process shakes hands with each
+//! other one, and a refusal fails the test.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use mtls::error::Error;
+use mtls::mesh::{
+    Answer, Consumer, Era, Identity, Observed, Pair, Phase, Published, Role, Settings, Version, Workload, WorkloadKind,
+};
+use mtls::pki::{
+    Certificate, Fingerprint, Issuer, PrivateKey, Profile, Shown, TrustBundle, Validity, issuer, root, verify,
+};
+use mtls::rotation::{Mesh, Move, Need, Record, Trio};
+
+/// A small generator with a printed seed: the same seed, the same run.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            *byte = self.below(256).to_le_bytes()[0];
+        }
+    }
+}
+
+/// Whether a process sees its mount change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Watcher {
+    Alive,
+    Dead,
+    NoMount,
+}
+
+/// A process that talks TLS with the others.
+#[derive(Clone)]
+pub struct Process {
+    pub role: Role,
+    pub name: String,
+    pub held: Vec<Certificate>,
+    pub shows: Vec<Certificate>,
+    pub watcher: Watcher,
+    /// Whether it is being deleted, and talks until it is gone.
+    pub leaving: bool,
+    started: Timestamp,
+    refresh: Option<Timestamp>,
+    nudged: Option<String>,
+}
+
+struct Sentry {
+    name: String,
+    loaded: Trio,
+    refresh: Option<Timestamp>,
+    nudged: Option<String>,
+}
+
+/// Where a run is cut off, as by kill -9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    Before,
+    BetweenThePair,
+    After,
+}
+
+pub struct Model {
+    pub now: Timestamp,
+    pub secret: Trio,
+    pub config_map: Vec<Certificate>,
+    pub processes: Vec<Process>,
+    pub record: Option<mtls::rotation::RecordData>,
+    pub handshakes: u64,
+    pub writes: u64,
+    pub invented: u32,
+    /// The write (moves and records alike, from 0) at which the run is cut.
+    pub cut: Option<(u64, Cut)>,
+    /// Whether random events happen while time passes.
+    pub restless: bool,
+    /// Pairs that may refuse each other: those of a mesh that was broken before.
+    pub broken: bool,
+    pub chance: Chance,
+    accepted: HashMap<(Vec<Fingerprint>, Vec<Fingerprint>), Timestamp>,
+    locked: bool,
+    versions: (u64, u64),
+    written: Timestamp,
+    sentries: Vec<Sentry>,
+    restarted: Vec<(String, Timestamp)>,
+    steps: u64,
+    born: u32,
+}
+
+const SKEW: SignedDuration = SignedDuration::from_mins(15);
+
+impl Model {
+    /// A mesh with a CA that lives `days`, two Sentry replicas, the control plane and four sidecars.
+    pub fn new(seed: u64, days: i64, watcher: Watcher) -> Self {
+        let mut chance = Chance::new(seed);
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let secret = make_ca(&mut chance, now, days);
+        let held = secret.trust.anchors().to_vec();
+        let process = |role: Role, name: &str, watcher| Process {
+            role,
+            name: name.to_owned(),
+            held: held.clone(),
+            shows: secret.issuer.chain.clone(),
+            watcher,
+            leaving: false,
+            started: now,
+            refresh: None,
+            nudged: None,
+        };
+        let mut processes = vec![
+            process(Role::Operator, "dapr-system/operator", watcher),
+            process(Role::Placement, "dapr-system/placement", watcher),
+            process(Role::Scheduler, "dapr-system/scheduler", watcher),
+            process(Role::Injector, "dapr-system/injector", watcher),
+        ];
+        for n in 0..4 {
+            processes.push(process(sidecar(), &format!("apps/pod-{n}"), Watcher::NoMount));
+        }
+        let sentry = |n: u32| Sentry {
+            name: format!("dapr-system/sentry-{n}"),
+            loaded: secret.clone(),
+            refresh: None,
+            nudged: None,
+        };
+        Self {
+            now,
+            config_map: held,
+            processes,
+            record: None,
+            handshakes: 0,
+            writes: 0,
+            invented: 0,
+            cut: None,
+            restless: false,
+            broken: false,
+            accepted: HashMap::new(),
+            locked: false,
+            versions: (1, 1),
+            written: now,
+            sentries: vec![sentry(0), sentry(1)],
+            restarted: Vec::new(),
+            steps: 0,
+            born: 4,
+            secret,
+            chance,
+        }
+    }
+
+    /// Lets time pass: mounts refresh, Sentry reloads, SVIDs are issued anew, pods come and go.
+    pub fn pass(&mut self, time: SignedDuration) {
+        self.now += time;
+        for index in 0..self.sentries.len() {
+            if self.sentries[index].refresh.is_some_and(|at| at <= self.now) {
+                self.sentries[index].refresh = None;
+                self.reload(index);
+            }
+        }
+        let config_map = self.config_map.clone();
+        for process in self.processes.iter_mut().filter(|p| p.refresh.is_some_and(|at| at <= self.now)) {
+            process.refresh = None;
+            if process.watcher == Watcher::Alive {
+                process.held.clone_from(&config_map);
+            }
+        }
+        if self.restless && self.chance.below(3) == 0 {
+            match self.chance.below(2) {
+                0 => self.renew_an_svid(),
+                _ => self.restart_a_sidecar(),
+            }
+        }
+        self.shake_hands();
+    }
+
+    fn reload(&mut self, index: usize) {
+        if self.config_map != self.secret.trust.anchors() {
+            self.secret = make_ca(&mut self.chance, self.now, 365);
+            self.config_map = self.secret.trust.anchors().to_vec();
+            self.invented += 1;
+            self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+            self.schedule();
+        }
+        self.sentries[index].loaded = self.secret.clone();
+    }
+
+    fn renew_an_svid(&mut self) {
+        let index = usize::try_from(self.chance.below(self.processes.len() as u64)).unwrap();
+        self.processes[index].shows = self.issue();
+    }
+
+    /// Restarts one sidecar: its anchors come from the injector, its SVID from any Sentry replica.
+    pub fn restart_a_sidecar(&mut self) {
+        let sidecars: Vec<usize> =
+            (0..self.processes.len()).filter(|i| matches!(self.processes[*i].role, Role::Sidecar { .. })).collect();
+        let index = sidecars[usize::try_from(self.chance.below(sidecars.len() as u64)).unwrap()];
+        self.restart_process(index);
+    }
+
+    /// Restarts every sidecar of a name.
+    pub fn restart(&mut self, name: &str) {
+        let index = self.processes.iter().position(|p| p.name == name).expect("there is a process of that name");
+        self.restart_process(index);
+        self.shake_hands();
+    }
+
+    fn restart_process(&mut self, index: usize) {
+        let injected = self.processes.iter().find(|p| p.role == Role::Injector).unwrap().held.clone();
+        let shows = self.issue();
+        self.born += 1;
+        let now = self.now;
+        let mounted = self.config_map.clone();
+        let process = &mut self.processes[index];
+        process.held = if matches!(process.role, Role::Sidecar { .. }) { injected } else { mounted };
+        process.shows = shows;
+        process.started = now;
+    }
+
+    fn issue(&mut self) -> Vec<Certificate> {
+        let index = usize::try_from(self.chance.below(self.sentries.len() as u64)).unwrap();
+        self.sentries[index].loaded.issuer.chain.clone()
+    }
+
+    /// Every process shows its chain to every other one.
+    pub fn shake_hands(&mut self) {
+        for verifier in &self.processes {
+            for presenter in &self.processes {
+                self.handshakes += 1;
+                let names = |certificates: &[Certificate]| certificates.iter().map(Certificate::fingerprint).collect();
+                let pair = (names(&presenter.shows), names(&verifier.held));
+                if self.accepted.get(&pair).is_some_and(|until| *until >= self.now) {
+                    continue;
+                }
+                match until(&presenter.shows, &verifier.held, Profile::Spiffe, self.now) {
+                    Ok(until) => drop(self.accepted.insert(pair, until)),
+                    Err(_) if self.broken => {}
+                    Err(why) => panic!("{} refuses {}: {why}", verifier.name, presenter.name),
+                }
+            }
+        }
+    }
+
+    /// How many pairs refuse each other now.
+    pub fn refusals(&self) -> usize {
+        let refuses = |verifier: &Process, presenter: &Process| {
+            until(&presenter.shows, &verifier.held, Profile::Spiffe, self.now).is_err()
+        };
+        self.processes.iter().map(|v| self.processes.iter().filter(|p| refuses(v, p)).count()).sum()
+    }
+
+    /// A torn pair: the Secret's anchors change and the `ConfigMap`'s do not.
+    pub fn tear(&mut self) {
+        let other = make_ca(&mut self.chance, self.now, 365);
+        self.secret.trust = self.secret.trust.with(&other.trust.anchors()[0]).unwrap();
+        self.versions.0 += 1;
+        self.schedule();
+    }
+
+    fn schedule(&mut self) {
+        self.written = self.now;
+        for index in 0..self.sentries.len() {
+            let lag = SignedDuration::from_secs(14 + i64::try_from(self.chance.below(65)).unwrap());
+            self.sentries[index].refresh = Some(self.now + lag);
+        }
+        for index in 0..self.processes.len() {
+            let lag = SignedDuration::from_secs(14 + i64::try_from(self.chance.below(65)).unwrap());
+            if self.processes[index].watcher != Watcher::NoMount {
+                self.processes[index].refresh = Some(self.now + lag);
+            }
+        }
+    }
+
+    fn cut_here(&mut self) -> Option<Cut> {
+        let here = self.steps;
+        self.steps += 1;
+        self.cut.filter(|(at, _)| *at == here).map(|(_, cut)| cut)
+    }
+
+    fn mutate(&mut self, step: &Move, cut: Option<Cut>) {
+        match step {
+            Move::PublishTrust { bundle, issuer } => {
+                self.config_map = bundle.anchors().to_vec();
+                self.versions.1 += 1;
+                if cut == Some(Cut::BetweenThePair) {
+                    return;
+                }
+                self.secret.trust = bundle.clone();
+                if let Some(issuer) = issuer {
+                    self.secret.issuer = issuer.clone();
+                }
+                self.versions.0 += 1;
+                self.schedule();
+            }
+            Move::PublishIssuer { issuer } => {
+                self.secret.issuer = issuer.clone();
+                self.versions.0 += 1;
+                self.schedule();
+            }
+            Move::Nudge => self.nudge(),
+            Move::Restart { workload } => {
+                self.restarted.push((workload.clone(), self.now));
+                let role = control_plane().into_iter().find(|(name, _)| name == workload).map(|(_, role)| role);
+                for index in 0..self.processes.len() {
+                    if Some(&self.processes[index].role) == role.as_ref() {
+                        self.restart_process(index);
+                    }
+                }
+                if role == Some(Role::Sentry) {
+                    (0..self.sentries.len()).for_each(|index| self.reload(index));
+                }
+            }
+        }
+    }
+
+    fn nudge(&mut self) {
+        let mark = self.published().mark();
+        let soon = Some(self.now + SignedDuration::from_millis(400));
+        for sentry in &mut self.sentries {
+            sentry.nudged = Some(mark.clone());
+            sentry.refresh = Some(self.now + SignedDuration::from_millis(2400));
+        }
+        for process in self.processes.iter_mut().filter(|p| p.watcher != Watcher::NoMount) {
+            process.nudged = Some(mark.clone());
+            process.refresh = soon;
+        }
+    }
+
+    fn published(&self) -> Published {
+        let equal = self.config_map == self.secret.trust.anchors();
+        Published {
+            anchors: self.secret.trust.anchors().to_vec(),
+            mirror: self.config_map.clone(),
+            chain: self.secret.issuer.chain.clone(),
+            key: Some(self.secret.issuer.key.clone()),
+            pair: if equal { Pair::Equal } else { Pair::Unequal("ca.crt differs".to_owned()) },
+            oddities: Vec::new(),
+            secret: Version(self.versions.0.to_string()),
+            config_map: Version(self.versions.1.to_string()),
+            written: Some(self.written),
+            foreign_keys: Vec::new(),
+        }
+    }
+
+    fn consumers(&self, need: &Need) -> Vec<Consumer> {
+        let mut found = Vec::new();
+        for sentry in &self.sentries {
+            let mut consumer = Consumer::new(Role::Sentry, &sentry.name);
+            consumer.mounts = true;
+            consumer.nudged.clone_from(&sentry.nudged);
+            let chain = &sentry.loaded.issuer.chain;
+            if need.served {
+                consumer.served = Answer::Proven(chain.iter().take(1).chain(chain).cloned().collect());
+            }
+            found.push(consumer);
+        }
+        for process in &self.processes {
+            let is_sidecar = matches!(process.role, Role::Sidecar { .. });
+            if is_sidecar && !need.consumers {
+                continue;
+            }
+            let mut consumer = Consumer::new(process.role.clone(), &process.name);
+            consumer.started = Some(process.started);
+            consumer.phase = if process.leaving { Phase::Terminating } else { Phase::Ready };
+            consumer.mounts = process.watcher != Watcher::NoMount;
+            consumer.nudged.clone_from(&process.nudged);
+            let accepts = |chain: &[Certificate]| until(chain, &process.held, Profile::Spiffe, self.now).is_ok();
+            match process.role {
+                Role::Sidecar { .. } => consumer.held = Answer::Proven(process.held.clone().into()),
+                Role::Injector if need.held => consumer.held = Answer::Proven(process.held.clone().into()),
+                Role::Injector => {}
+                _ => {
+                    let ask = |issuer: &Option<Issuer>| match issuer {
+                        Some(issuer) => Answer::Proven(accepts(&issuer.chain)),
+                        None => Answer::NotAsked,
+                    };
+                    consumer.accepts = ask(&need.accepts);
+                    consumer.holds = ask(&need.holds);
+                }
+            }
+            found.push(consumer);
+        }
+        found
+    }
+}
+
+/// What a control plane consists of, in restart order.
+pub fn control_plane() -> [(String, Role); 5] {
+    [
+        ("dapr-sentry", Role::Sentry),
+        ("dapr-operator", Role::Operator),
+        ("dapr-placement-server", Role::Placement),
+        ("dapr-scheduler-server", Role::Scheduler),
+        ("dapr-sidecar-injector", Role::Injector),
+    ]
+    .map(|(name, role)| (name.to_owned(), role))
+}
+
+fn sidecar() -> Role {
+    Role::Sidecar { era: Era::Env, app_id: "app".to_owned() }
+}
+
+/// A CA as Sentry makes it.
+pub fn make_ca(chance: &mut Chance, now: Timestamp, days: i64) -> Trio {
+    let validity = Validity { not_before: now - SKEW, not_after: now + SignedDuration::from_hours(24 * days) };
+    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+    let root_key = PrivateKey::generate(&mut entropy);
+    let root = root("cluster.local", &root_key, &validity, &mut entropy).unwrap();
+    let key = PrivateKey::generate(&mut entropy);
+    let certificate = issuer(&root, &root_key, "cluster.local", "dapr-system", &key, &validity, &mut entropy).unwrap();
+    Trio { trust: TrustBundle::from_anchors(vec![root]).unwrap(), issuer: Issuer { chain: vec![certificate], key } }
+}
+
+impl Mesh for Model {
+    async fn observe(&mut self, need: &Need) -> Result<Observed, Error> {
+        self.pass(SignedDuration::from_millis(100));
+        let services = control_plane().into_iter().map(|(name, role)| Workload {
+            role: Some(role),
+            kind: WorkloadKind::Deployment,
+            restarted: self.restarted.iter().rev().find(|(n, _)| *n == name).map(|(_, at)| *at),
+            name,
+            namespace: "dapr-system".to_owned(),
+            created: None,
+            replicas: 1,
+            ready: 1,
+            version: "1.14.0".to_owned(),
+            complete: true,
+            blocker: None,
+        });
+        Ok(Observed {
+            now: self.now,
+            identity: Identity {
+                trust_domain: "cluster.local".to_owned(),
+                namespace: "dapr-system".to_owned(),
+                ..Identity::default()
+            },
+            settings: Settings::default(),
+            published: self.published(),
+            consumers: self.consumers(need),
+            consumers_complete: true,
+            control_plane: services.collect(),
+            ..Observed::default()
+        })
+    }
+
+    async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error> {
+        let cut = self.cut_here();
+        if cut == Some(Cut::Before) {
+            return Err(Error::failed("killed before a move"));
+        }
+        if !matches!(step, Move::Nudge) {
+            let now = self.published();
+            let versions = (&seen.published.secret, &seen.published.config_map);
+            assert_eq!(versions, (&now.secret, &now.config_map), "a write on a stale look");
+        }
+        self.mutate(step, cut);
+        self.writes += 1;
+        self.shake_hands();
+        if cut.is_some() { Err(Error::failed("killed in or after a move")) } else { Ok(()) }
+    }
+
+    async fn lock(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.locked, true) { Err(Error::failed("locked")) } else { Ok(()) }
+    }
+
+    async fn unlock(&mut self) {
+        self.locked = false;
+    }
+
+    async fn load(&mut self) -> Result<Option<Record>, Error> {
+        Ok(self.record.as_ref().map(|data| Record::from_data(data).unwrap()))
+    }
+
+    async fn save(&mut self, record: &Record) -> Result<(), Error> {
+        let cut = self.cut_here();
+        if cut == Some(Cut::Before) {
+            return Err(Error::failed("killed before a record"));
+        }
+        self.record = Some(record.to_data());
+        self.writes += 1;
+        if cut.is_some() { Err(Error::failed("killed after a record")) } else { Ok(()) }
+    }
+
+    async fn pause(&mut self) {
+        self.pass(SignedDuration::from_secs(1));
+    }
+
+    fn interrupted(&self) -> Option<u8> {
+        None
+    }
+}
+
+fn until(
+    chain: &[Certificate],
+    held: &[Certificate],
+    profile: Profile,
+    now: Timestamp,
+) -> Result<Timestamp, mtls::pki::Refusal> {
+    let uris = ["spiffe://cluster.local/ns/apps/app".to_owned()];
+    verify(Shown::Synthetic { uris: &uris, dns: &[] }, chain, held, profile, now)
+}

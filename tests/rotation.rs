@@ -1,0 +1,260 @@
+//! Whole rotations on the mesh in memory: every strategy, cut off at every write, under restless pods.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod model;
+
+use jiff::SignedDuration;
+use model::{Chance, Cut, Model, Watcher, make_ca};
+use mtls::error::Error;
+use mtls::pki::PrivateKey;
+use mtls::rotation::strategy::{Inputs, Request};
+use mtls::rotation::{
+    Ask, Begin, Concern, Left, Limits, Mesh, Need, Outcome, Record, Status, Strategy, begin, need, run,
+};
+
+fn request(inputs: Inputs, days: i64) -> Request {
+    Request {
+        inputs,
+        strategy: None,
+        valid_for: SignedDuration::from_hours(24 * days),
+        restart: None,
+        timeout: SignedDuration::from_secs(300),
+        digest: "the same".to_owned(),
+    }
+}
+
+const LIMITS: Limits = Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300) };
+
+/// What the command does, without its talk.
+async fn go(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Vec<Left>, Error> {
+    let seen = mesh.observe(&Need { consumers: true, ..Need::default() }).await?;
+    let record = mesh.load().await?;
+    let mut chance = Chance::new(mesh.chance.below(u64::MAX));
+    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+    let mut record = match begin(ask, request, &seen, record.as_ref(), &mut entropy) {
+        Ok(Begin::Continue(record)) => *record,
+        Ok(Begin::New(proposal)) => Record::open(proposal.goal),
+        Err(why) => return Err(Error::failed(why.to_string())),
+    };
+    mesh.save(&record).await?;
+    let seen = mesh.observe(&need(&record.goal, &seen)).await?;
+    let ended = run(mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {}).await?;
+    match ended.outcome {
+        Outcome::Done(left) => Ok(left),
+        other => Err(Error::failed(format!("{other:?}"))),
+    }
+}
+
+fn rotate(mesh: &mut Model, request: &Request) -> Result<Vec<Left>, Error> {
+    block_on(go(mesh, Ask::Renew, request))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn bridges_in_a_row_break_no_handshake_whatever_the_pods_do() {
+    for seed in 0..12 {
+        for watcher in [Watcher::Alive, Watcher::Dead] {
+            let mut mesh = Model::new(seed, 365, watcher);
+            mesh.restless = true;
+            for _ in 0..3 {
+                rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+                (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+            }
+            assert_eq!(mesh.secret.trust.anchors().len(), 4, "no anchor leaves a bundle but by prune");
+            assert_eq!(mesh.secret.issuer.chain.len(), 7, "each bridge keeps the whole tail");
+            assert_eq!(mesh.invented, 0);
+        }
+    }
+}
+
+#[test]
+fn a_rotation_cut_off_at_any_write_is_safe_and_the_next_run_completes_it() {
+    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After] {
+        for at in 0..6 {
+            let mut mesh = Model::new(at, 365, Watcher::Alive);
+            mesh.cut = Some((at, cut));
+            let first = rotate(&mut mesh, &request(Inputs::Fresh, 90));
+            mesh.cut = None;
+            let finished = block_on(mesh.load()).unwrap().is_some_and(|record| record.status == Status::Done);
+            let second = rotate(&mut mesh, &request(Inputs::Fresh, 90));
+            let left = second.unwrap_or_else(|why| panic!("{cut:?} at {at}, first {first:?}: {why}"));
+            assert!(left.iter().all(|left| left.concern == Concern::OldTrust), "{left:?}");
+            assert_eq!(mesh.invented, 0, "{cut:?} at {at}: Sentry invented a CA");
+            let anchors = mesh.secret.trust.anchors().len();
+            let expected = if finished { 3 } else { 2 };
+            assert_eq!(anchors, expected, "{cut:?} at {at}: a rotation begins anew only when the last is done");
+        }
+    }
+}
+
+#[test]
+fn an_abort_after_the_switch_puts_the_issuer_back_and_keeps_the_anchors() {
+    for watcher in [Watcher::Alive, Watcher::Dead] {
+        let mut mesh = Model::new(7, 365, watcher);
+        let before = mesh.secret.issuer.chain.clone();
+        rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+        mesh.restart("apps/pod-0");
+        block_on(go(&mut mesh, Ask::Abort, &request(Inputs::Fresh, 90))).unwrap();
+        mesh.restart("apps/pod-1");
+        assert_eq!(mesh.secret.issuer.chain, before);
+        assert_eq!(mesh.secret.trust.anchors().len(), 2);
+        let again = block_on(go(&mut mesh, Ask::Abort, &request(Inputs::Fresh, 90)));
+        assert!(again.is_err_and(|why| why.to_string().contains("aborted already")));
+    }
+}
+
+#[test]
+fn the_live_roots_key_renews_that_root_on_top_of_a_bridge() {
+    let mut mesh = Model::new(3, 365, Watcher::Alive);
+    mesh.restless = true;
+    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| Chance::new(99).fill(bytes));
+    for _ in 0..3 {
+        rotate(&mut mesh, &request(Inputs::Key(key.clone()), 90)).unwrap();
+        (0..20).for_each(|_| mesh.pass(SignedDuration::from_secs(60)));
+    }
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    assert_eq!(record.goal.strategy, Strategy::SameKey);
+    assert_eq!(mesh.secret.issuer.chain.len(), 3, "the bridge stays for pods that hold only the first root");
+}
+
+#[test]
+fn own_certificates_are_bridged_and_a_new_issuer_under_them_is_one_write() {
+    let mut mesh = Model::new(4, 365, Watcher::Dead);
+    mesh.restless = true;
+    let own = make_ca(&mut Chance::new(5), mesh.now, 300);
+    rotate(&mut mesh, &request(Inputs::Given(own.clone()), 300)).unwrap();
+    assert_eq!(mesh.secret.issuer.chain[0], own.issuer.chain[0]);
+    let trust = mesh.secret.trust.clone();
+    let mut request = request(Inputs::Given(own), 300);
+    "another".clone_into(&mut request.digest);
+    rotate(&mut mesh, &request).unwrap();
+    assert_eq!(mesh.secret.trust, trust);
+}
+
+#[test]
+fn a_ca_that_sentry_invented_is_bridged_to_the_kept_one() {
+    let mut mesh = Model::new(11, 365, Watcher::Alive);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    mesh.broken = true;
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    assert_eq!(mesh.invented, 1);
+    mesh.restart("apps/pod-0");
+    assert!(mesh.refusals() > 0);
+    let left = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let lost: Vec<&Left> = left.iter().filter(|left| left.concern == Concern::InventedSvid).collect();
+    assert_eq!(lost.len(), 1, "{left:?}");
+    for left in lost {
+        mesh.restart(&left.consumer);
+    }
+    for index in 0..mesh.processes.len() {
+        mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
+    }
+    assert_eq!(mesh.refusals(), 0, "one rotation and the named restarts bring every call back");
+}
+
+#[test]
+fn an_expired_ca_is_replaced_with_the_control_plane_restarted_in_order() {
+    let mut mesh = Model::new(2, 10, Watcher::Alive);
+    mesh.broken = true;
+    mesh.pass(SignedDuration::from_hours(24 * 11));
+    let left = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    assert_eq!(record.goal.strategy, Strategy::Replace);
+    assert_eq!(left.iter().filter(|left| left.concern == Concern::Refuses).count(), 4, "the applications are named");
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    assert_eq!(mesh.refusals(), 0);
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_keeps_no_rotation_open() {
+    let mut mesh = Model::new(15, 10, Watcher::Alive);
+    mesh.broken = true;
+    mesh.pass(SignedDuration::from_hours(24 * 11));
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    (0..3).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let status = |mesh: &mut Model| block_on(mesh.load()).unwrap().unwrap().status;
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert_eq!(status(&mut mesh), Status::Open, "a pod that stays and refuses everybody");
+    mesh.processes.iter_mut().filter(|process| process.name == "apps/pod-3").for_each(|process| process.leaving = true);
+    let left = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert_eq!(left.iter().map(|left| left.concern).collect::<Vec<_>>(), [Concern::Leaving], "it is named");
+    assert_eq!(status(&mut mesh), Status::Done);
+}
+
+#[test]
+fn other_inputs_on_an_open_rotation_are_refused_without_a_write() {
+    let mut mesh = Model::new(8, 365, Watcher::Alive);
+    mesh.cut = Some((1, Cut::After));
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
+    mesh.cut = None;
+    let writes = mesh.writes;
+    let other = Request { digest: "another".to_owned(), ..request(Inputs::Fresh, 30) };
+    let refused = rotate(&mut mesh, &other).unwrap_err();
+    assert!(refused.to_string().contains("other inputs"), "{refused}");
+    assert_eq!(mesh.writes, writes);
+    block_on(go(&mut mesh, Ask::Resume, &other)).unwrap();
+}
+
+#[test]
+fn a_bridge_that_would_end_too_soon_is_refused_with_its_deadline() {
+    let mut mesh = Model::new(9, 1, Watcher::Alive);
+    let refused = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
+    assert!(refused.to_string().contains("the bridge would end"), "{refused}");
+    assert_eq!(mesh.writes, 0);
+}
+
+#[test]
+fn a_ninth_live_bridge_is_refused_without_a_write() {
+    let mut mesh = Model::new(10, 365, Watcher::Alive);
+    for _ in 0..8 {
+        rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    }
+    let writes = mesh.writes;
+    let refused = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
+    assert!(refused.to_string().contains("carries 8 bridges"), "{refused}");
+    assert_eq!(mesh.writes, writes);
+}
+
+#[test]
+fn an_open_rotation_goes_on_after_sentry_invented_a_ca_and_a_pod_was_born_under_it() {
+    let mut mesh = Model::new(12, 365, Watcher::Alive);
+    mesh.cut = Some((1, Cut::After));
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
+    mesh.cut = None;
+    mesh.broken = true;
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    mesh.restart("apps/pod-0");
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    for index in 0..mesh.processes.len() {
+        mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
+    }
+    assert_eq!(mesh.refusals(), 0);
+}
+
+#[test]
+fn what_is_damaged_and_has_not_expired_is_mended_from_the_record_and_never_replaced_unasked() {
+    let mut mesh = Model::new(13, 365, Watcher::Alive);
+    let other = make_ca(&mut Chance::new(14), mesh.now, 365);
+    let [mut kept, mut lost] = [13, 13].map(|seed| Model::new(seed, 365, Watcher::Alive));
+    rotate(&mut kept, &request(Inputs::Fresh, 90)).unwrap();
+    for mesh in [&mut kept, &mut lost] {
+        mesh.broken = true;
+        mesh.secret.trust = other.trust.clone();
+        mesh.config_map = other.trust.anchors().to_vec();
+    }
+    let mut again = request(Inputs::Fresh, 90);
+    "another".clone_into(&mut again.digest);
+    rotate(&mut kept, &again).unwrap();
+    assert_eq!(kept.refusals(), 0);
+    let writes = lost.writes;
+    let refused = rotate(&mut lost, &request(Inputs::Fresh, 90)).unwrap_err();
+    assert!(refused.to_string().contains("by name only"), "{refused}");
+    assert_eq!(lost.writes, writes);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+}
