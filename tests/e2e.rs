@@ -1,0 +1,30 @@
+//! The main job on a real Kubernetes with a real Dapr, two applications calling each other all the while.
+//!
+//! Works on the lab of `tests/lab/up`, which it starts; on another cluster only where `MTLS_E2E_CONTEXT` names the
+//! context and the cluster carries the `ConfigMap` `mtls-lab` in `kube-system`.
+//! Run with `cargo test --locked --test e2e -- --ignored --test-threads=1`.
+
+#[path = "e2e/audit.rs"]
+mod audit;
+#[path = "e2e/authority.rs"]
+mod authority;
+#[path = "e2e/emergencies.rs"]
+mod emergencies;
+#[path = "e2e/faults.rs"]
+mod faults;
+#[path = "e2e/lab.rs"]
+mod lab;
+#[path = "e2e/limits.rs"]
+mod limits;
+#[path = "e2e/mesh.rs"]
+mod mesh;
+#[path = "e2e/proxy.rs"]
+mod proxy;
+#[path = "e2e/rotations.rs"]
+mod rotations;
+#[path = "e2e/run.rs"]
+mod run;
+#[path = "e2e/traffic.rs"]
+mod traffic;
+#[path = "e2e/wait.rs"]
+mod wait;

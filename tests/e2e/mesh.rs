@@ -1,0 +1,134 @@
+//! What a test does to the mesh by hand: nudges, torn pairs, CAs from elsewhere.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::authority::Trio;
+use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, is_ready};
+use crate::traffic::{Traffic, roll};
+use crate::wait::until;
+
+impl Lab {
+    /// Writes a CA into both objects at once, as nobody should: the one before it is gone.
+    pub fn replace_ca(&self, trio: &Trio) {
+        self.patch("configmap", TRUST_BUNDLE, &json!({"data": {"ca.crt": trio.root}}));
+        let data = json!({"ca.crt": trio.root, "issuer.crt": trio.issuer, "issuer.key": trio.key});
+        self.patch("secret", TRUST_BUNDLE, &json!({"stringData": data}));
+    }
+
+    /// Adds an anchor to the `ConfigMap` alone. Sentry does not look until something else makes it.
+    pub fn tear_quietly(&self, anchor: &str) {
+        let torn = format!("{}{anchor}", self.config_map(TRUST_BUNDLE, "ca.crt"));
+        self.patch("configmap", TRUST_BUNDLE, &json!({"data": {"ca.crt": torn}}));
+    }
+
+    /// Adds an anchor to the Secret alone and makes Sentry look: it invents a CA. Returns the invented `ca.crt`.
+    pub fn let_sentry_invent(&self, anchor: &str) -> String {
+        let torn = format!("{}{anchor}", self.secret(TRUST_BUNDLE, "ca.crt"));
+        let patch = json!({"data": {"ca.crt": STANDARD.encode(&torn)}});
+        self.patch("secret", TRUST_BUNDLE, &patch);
+        self.nudge("app=dapr-sentry");
+        let invented = || {
+            let now = self.secret(TRUST_BUNDLE, "ca.crt");
+            now != torn && now == self.config_map(TRUST_BUNDLE, "ca.crt")
+        };
+        until(100, "Sentry to invent a CA", invented);
+        self.secret(TRUST_BUNDLE, "ca.crt")
+    }
+
+    /// Makes the kubelet refresh the mounts of the control plane's pods with `label` now.
+    pub fn nudge(&self, label: &str) {
+        let stamp = format!("mtls-lab/nudge={:?}", std::time::SystemTime::now());
+        self.kubectl(&["-n", CONTROL_PLANE, "annotate", "pods", "-l", label, "--overwrite", &stamp]);
+    }
+
+    /// Waits until every pod of the control plane is ready.
+    pub fn until_control_plane_is_ready(&self) {
+        until(120, "the control plane to be ready", || {
+            let pods = self.list(&["-n", CONTROL_PLANE, "get", "pods"]);
+            !pods.is_empty() && pods.iter().all(is_ready)
+        });
+    }
+
+    /// A mesh that has lived on this CA from the start: every process is new, and calls flow.
+    pub fn install_ca(&self, trio: &Trio) {
+        self.replace_ca(trio);
+        self.restart_control_plane(&trio.root);
+        for app in ["server", "client"] {
+            roll(self, app);
+        }
+        until(40, "calls to flow", || Traffic::flows(self));
+        self.traffic.borrow_mut().begin(self);
+    }
+
+    /// Restarts all of the control plane at once; then new pods are born under `bundle`.
+    pub fn restart_control_plane(&self, bundle: &str) {
+        self.kubectl(&["-n", CONTROL_PLANE, "delete", "pods", "--all", "--grace-period=1"]);
+        self.until_control_plane_is_ready();
+        let wanted = STANDARD.encode(bundle);
+        until(100, "the injector to take the CA", || {
+            let webhook = self.get(&["get", "mutatingwebhookconfiguration", "dapr-sidecar-injector"]);
+            webhook["webhooks"][0]["clientConfig"]["caBundle"] == json!(wanted)
+        });
+    }
+
+    /// Whether a container of Sentry's has ended with an error.
+    pub fn sentry_has_failed(&self) -> bool {
+        let pods = self.list(&["-n", CONTROL_PLANE, "get", "pods", "-l", "app=dapr-sentry"]);
+        pods.iter().any(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_u64() > Some(0))
+    }
+
+    /// The status of the record, empty without one.
+    pub fn record_status(&self) -> String {
+        let record = self.try_kubectl(&["-n", CONTROL_PLANE, "get", "secret", "mtls-rotation", "-o", "json"]);
+        let record: Value = record.map(|text| serde_json::from_str(&text).unwrap_or_default()).unwrap_or_default();
+        let meta = STANDARD.decode(record["data"]["rotation.json"].as_str().unwrap_or_default()).unwrap_or_default();
+        let meta: Value = serde_json::from_slice(&meta).unwrap_or_default();
+        meta["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Dates the last renewal of the lock back, so that a run need not wait until a killed holder's time is up.
+    pub fn let_lock_run_out(&self) {
+        self.patch("lease", "mtls-rotation", &json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}));
+    }
+
+    /// Brings Sentry to rest at once, where a run without a fence would wait 92 s for it: its mount is made fresh and
+    /// its reload is seen, so that none is under way; then the last write to its Secret is dated back.
+    pub fn let_sentry_settle(&self) {
+        self.nudge("app=dapr-sentry");
+        until(60, "Sentry to have read its mount", || self.sentry_has_read_its_mount());
+        let mut secret = self.get(&["-n", CONTROL_PLANE, "get", "secret", TRUST_BUNDLE]);
+        for entry in secret["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
+            entry["time"] = json!("2020-01-01T00:00:00Z");
+        }
+        let file = self.path("settled.json");
+        std::fs::write(&file, secret.to_string()).expect("a file can be written");
+        self.kubectl(&["replace", "-f", &file]);
+        std::fs::remove_file(file).expect("a file can be removed");
+    }
+
+    fn sentry_has_read_its_mount(&self) -> bool {
+        let pods = self.list(&["-n", CONTROL_PLANE, "get", "pods", "-l", "app=dapr-sentry"]);
+        let chain = self.secret(TRUST_BUNDLE, "issuer.crt");
+        let anchors = self.secret(TRUST_BUNDLE, "ca.crt");
+        pods.iter().all(|pod| {
+            let (name, uid) = (&pod["metadata"]["name"], &pod["metadata"]["uid"]);
+            let (Some(name), Some(uid)) = (name.as_str(), uid.as_str()) else { return false };
+            let mount = self.dir().join("run/kubelet/pods").join(uid).join("volumes/kubernetes.io~secret/credentials");
+            let is =
+                |file: &str, text: &str| std::fs::read_to_string(mount.join(file)).is_ok_and(|there| there == text);
+            let Ok(swapped) = std::fs::symlink_metadata(mount.join("..data")).and_then(|data| data.modified()) else {
+                return false;
+            };
+            let since = time::OffsetDateTime::from(swapped);
+            let since = since.replace_nanosecond(0).expect("a second has a start");
+            let since = since.format(&time::format_description::well_known::Rfc3339).expect("a time has a text");
+            let since = format!("--since-time={since}");
+            let log = self.kubectl(&["-n", CONTROL_PLANE, "logs", name, &since]);
+            is("issuer.crt", &chain)
+                && is("ca.crt", &anchors)
+                && (log.contains("reloading") || log.contains("Starting Dapr Sentry"))
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! The lab's proxy between `mtls` and the API server: it logs every request and breaks the one it is told to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, User};
+use crate::run::{Run, Running};
+use crate::wait::until;
+
+/// What happens to one mutating request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `mtls` is killed before the request reaches the API server.
+    KillBefore,
+    /// `mtls` is killed after the API server has carried it out and before it hears of it.
+    KillAfter,
+    /// The connection is cut after the API server has carried it out.
+    CutAfter,
+}
+
+/// A running proxy.
+pub struct Proxy {
+    child: Child,
+    control: String,
+    access: Vec<String>,
+}
+
+impl Proxy {
+    /// Starts a proxy for `user`.
+    pub fn start(lab: &Lab, user: User) -> Self {
+        let certificate = lab.path("proxy.crt");
+        let upstream_ca = lab.dir().join("run/pki/ca.crt");
+        let mut config = kubeconfig(lab, user);
+        let cluster = &mut config["clusters"][0]["cluster"];
+        let upstream = cluster["server"].as_str().expect("a cluster has a server").to_owned();
+        let mut child = Command::new(lab.dir().join("bin/lab-proxy"))
+            .args(["--upstream", &upstream, "--cert-out", &certificate, "--upstream-ca"])
+            .arg(upstream_ca)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the proxy starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the proxy says where it listens");
+        let at: Value = serde_json::from_str(&line).expect("the proxy prints JSON");
+        let address = |name: &str| at[name].as_str().expect("an address").to_owned();
+        let ca = std::fs::read(&certificate).expect("the proxy wrote its certificate");
+        cluster["server"] = json!(format!("https://{}", address("listen")));
+        cluster["certificate-authority-data"] = json!(STANDARD.encode(ca));
+        let file = lab.path("proxy.kubeconfig");
+        std::fs::write(&file, config.to_string()).expect("a kubeconfig can be written");
+        Self { child, control: address("control"), access: vec!["--kubeconfig".to_owned(), file] }
+    }
+
+    /// The flags that lead `mtls` through this proxy.
+    pub fn access(&self) -> &[String] {
+        &self.access
+    }
+
+    /// Runs `mtls` undisturbed and returns its mutating requests.
+    #[track_caller]
+    pub fn record(&self, lab: &Lab, args: &[&str]) -> Vec<String> {
+        self.ask("DELETE", "/log", None);
+        lab.finish(lab.start_with(&self.access, args)).succeeds();
+        self.log().iter().filter(|entry| entry["mutating"] == json!(true)).map(what).collect()
+    }
+
+    /// Runs `mtls` with a fault at the `at`-th mutating request, from 1. Returns the run and that request.
+    #[track_caller]
+    pub fn break_at(&self, lab: &Lab, fault: Fault, at: usize, args: &[&str]) -> (Run, String) {
+        let mode = match fault {
+            Fault::KillBefore => "hold-before",
+            Fault::KillAfter => "hold-after",
+            Fault::CutAfter => "cut-after",
+        };
+        self.ask("DELETE", "/log", None);
+        self.ask("PUT", "/fault", Some(&json!({"at": at, "mode": mode})));
+        let running = lab.start_with(&self.access, args);
+        let run = if fault == Fault::CutAfter { lab.finish(running) } else { self.kill_when_held(lab, running) };
+        assert!(self.fired(), "fewer than {at} writes: {run}");
+        self.ask("DELETE", "/fault", None);
+        self.ask("PUT", "/release", None);
+        let broken =
+            self.log().into_iter().find(|entry| entry["fault"].as_str().is_some_and(|fault| !fault.is_empty()));
+        (run, what(&broken.expect("a fault that has fired is in the log")))
+    }
+
+    /// Kills `mtls` while its first write to `path` has not reached the API server.
+    #[track_caller]
+    pub fn kill_at(&self, lab: &Lab, path: &str, args: &[&str]) -> Run {
+        self.ask("PUT", "/fault", Some(&json!({"at": 1, "mode": "hold-before", "path": path})));
+        let run = self.kill_when_held(lab, lab.start_with(&self.access, args));
+        assert!(self.fired(), "nothing was written to {path}: {run}");
+        self.ask("DELETE", "/fault", None);
+        run
+    }
+
+    /// Interrupts `mtls` while its first write to `path` has not reached the API server, then lets it through.
+    #[track_caller]
+    pub fn interrupt_at(&self, lab: &Lab, path: &str, args: &[&str]) -> Run {
+        self.ask("DELETE", "/log", None);
+        self.ask("PUT", "/fault", Some(&json!({"at": 1, "mode": "hold-before", "path": path})));
+        let running = lab.start_with(&self.access, args);
+        until(60, format!("a write to {path}"), || self.is_held());
+        running.interrupt();
+        self.ask("PUT", "/release", None);
+        let run = lab.finish(running);
+        self.ask("DELETE", "/fault", None);
+        run
+    }
+
+    fn kill_when_held(&self, lab: &Lab, mut running: Running) -> Run {
+        let mut ended = false;
+        until(420, "the request to break, or the end of the run", || {
+            ended = running.has_ended();
+            ended || self.is_held()
+        });
+        lab.noted(if ended { running.finish() } else { running.kill() })
+    }
+
+    /// Held: the fault has fired, and where it fires after the request the API server has answered.
+    fn is_held(&self) -> bool {
+        let held = |entry: &Value| match entry["fault"].as_str() {
+            Some("hold-after") => entry["upstream_status"] != json!(0),
+            other => other.is_some(),
+        };
+        self.fired() && self.log().iter().any(held)
+    }
+
+    fn fired(&self) -> bool {
+        let fault: Value = serde_json::from_str(&self.ask("GET", "/fault", None)).unwrap_or_default();
+        fault["fired"] == json!(true)
+    }
+
+    fn log(&self) -> Vec<Value> {
+        serde_json::from_str(&self.ask("GET", "/log", None)).expect("the log is JSON")
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> String {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut stream = TcpStream::connect(&self.control).expect("the proxy listens");
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: lab\r\nContent-Length: {length}\r\n\r\n{body}")
+            .expect("a request is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the proxy answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        assert!(head.contains(" 200 "), "{method} {path}: {answer}");
+        body.to_owned()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn what(entry: &Value) -> String {
+    let path = entry["path"].as_str().unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    format!("{} {path}", entry["method"].as_str().unwrap_or_default())
+}
+
+fn kubeconfig(lab: &Lab, user: User) -> Value {
+    let file = lab.kubeconfig(user);
+    let file = file.to_str().expect("a path in UTF-8");
+    let out = Command::new(lab.dir().join("bin/kubectl"))
+        .args(["--kubeconfig", file, "config", "view", "--raw", "-o", "json"])
+        .output()
+        .expect("kubectl starts");
+    serde_json::from_slice(&out.stdout).expect("kubectl prints JSON")
+}

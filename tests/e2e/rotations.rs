@@ -1,0 +1,157 @@
+//! Rotations under traffic: whatever is restarted and in whatever order, no call fails because of a certificate.
+
+use serde_json::Value;
+
+use crate::authority::Recipe;
+use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
+use crate::run::Run;
+
+/// The main job, as an operator types it.
+pub const RENEW: [&str; 4] = ["renew-certificate", "-k", "--valid-until", "90"];
+
+#[test]
+#[ignore = "needs the lab"]
+fn three_in_a_row_fail_no_call() {
+    let lab = Lab::fresh();
+    for _ in 0..3 {
+        let run = lab.mtls(&RENEW).succeeds();
+        assert!(run.stdout.contains("Certificate rotation is successful!"), "{run}");
+        lab.restart_app("server");
+    }
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+    assert_eq!(lab.anchors(), 4, "no anchor leaves but by prune");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn with_two_sentry_replicas_and_a_restart_of_the_control_plane_no_call_fails() {
+    let lab = Lab::fresh();
+    lab.kubectl(&["-n", CONTROL_PLANE, "scale", "deploy/dapr-sentry", "--replicas=2"]);
+    lab.kubectl(&["-n", CONTROL_PLANE, "rollout", "status", "deploy/dapr-sentry", "--timeout=60s"]);
+    let before = control_plane_pods(&lab);
+    let run = lab.mtls(&[&RENEW[..], &["--restart"]].concat()).succeeds();
+    let order =
+        ["dapr-sentry", "dapr-operator", "dapr-placement-server", "dapr-scheduler-server", "dapr-sidecar-injector"];
+    let told: Vec<usize> = order.iter().filter_map(|name| run.stderr.find(&format!("restart {name}"))).collect();
+    assert!(told.len() == order.len() && told.is_sorted(), "not restarted in order: {run}");
+    let after = control_plane_pods(&lab);
+    assert!(after.iter().all(|pod| !before.contains(pod)), "left as it was: {before:?} {after:?} {run}");
+    lab.until_control_plane_is_ready();
+    lab.restart_app("server");
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_private_key_twice_on_top_of_a_bridge_fails_no_call() {
+    let lab = Lab::calm(3);
+    Recipe::root(&lab);
+    let key = lab.path("root.key");
+    let json = ["-o", "json"];
+    let with_key = [&RENEW[..], &["--private-key", &key], &json].concat();
+    let mut strategies = Vec::new();
+    for args in [[&RENEW[..], &json].concat(), with_key.clone(), with_key] {
+        let run = lab.mtls(&args).succeeds();
+        strategies.push(run.json()["strategy"].clone());
+        lab.restart_app("server");
+    }
+    assert_eq!(strategies, ["bridge", "bridge", "same-key"]);
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn an_abort_after_the_switch_fails_no_call() {
+    let lab = Lab::calm(1);
+    let (issuer, anchors) = (lab.secret(TRUST_BUNDLE, "issuer.crt"), lab.anchors());
+    lab.mtls(&RENEW).succeeds();
+    assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer);
+    lab.restart_app("server");
+    lab.mtls(&["renew-certificate", "-k", "--abort", "--yes"]).succeeds();
+    assert_eq!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "the previous issuer is back");
+    assert_eq!(lab.anchors(), anchors + 1, "anchors stay");
+    lab.restart_app("client");
+    lab.restart_app("server");
+    lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn certificates_of_daprs_openssl_recipe_are_bridged_and_then_renewed_until_that_cannot_be() {
+    let lab = Lab::fresh();
+    let recipe = Recipe::root(&lab);
+    recipe.issuer("one");
+    recipe.issuer("two");
+
+    let run = give(&lab, &recipe, "one").succeeds();
+    assert_eq!(run.json()["strategy"], "bridge", "{run}");
+    lab.restart_app("server");
+    let run = give(&lab, &recipe, "two").succeeds();
+    assert_eq!(run.json()["strategy"], "issuer", "{run}");
+    lab.restart_app("server");
+
+    let (secret, map) = (bundle(&lab, "secret"), bundle(&lab, "configmap"));
+    let refused = lab.mtls(&RENEW).exits(1).says("no strategy is safe");
+    assert!(refused.has("allows 0 further certificates below it"), "it does not say why: {refused}");
+    assert!(refused.has("server-") && refused.has("client-"), "it does not say for whom: {refused}");
+    assert!(refused.has("hint:"), "{refused}");
+    assert_eq!((bundle(&lab, "secret"), bundle(&lab, "configmap")), (secret, map), "nothing was changed");
+
+    lab.restart_app("client");
+    lab.restart_app("server");
+    lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn the_ci_account_gets_the_same_result_without_a_fence() {
+    let lab = Lab::calm(1);
+    let anchors = lab.anchors();
+    let run = lab.mtls_as(User::Ci, &[&RENEW[..], &["--restart"]].concat()).succeeds();
+    assert!(run.has("not fenced"), "it says that it could not fence: {run}");
+    assert_eq!(lab.anchors(), anchors + 1);
+    lab.mtls_as(User::Ci, &["status", "-k"]).succeeds();
+    lab.restart_app("server");
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn status_says_what_is_true_before_and_after() {
+    let lab = Lab::calm(1);
+    let layers = |status: &Value| {
+        let all = status["certificates"].as_array().cloned().unwrap_or_default();
+        all.iter().filter(|layer| layer["layer"] == "trust anchor").count()
+    };
+    let status = || lab.mtls(&["status", "-k", "-o", "json"]).succeeds().json();
+    let before = layers(&status());
+    assert_eq!(before, lab.anchors());
+    lab.mtls(&RENEW).succeeds();
+    assert_eq!(layers(&status()), before + 1);
+    let text = lab.mtls(&["status", "-k"]).succeeds();
+    let columns = ["NAME", "NAMESPACE", "HEALTHY", "STATUS", "REPLICAS", "VERSION", "AGE", "CREATED"];
+    let head: Vec<&str> = text.stdout.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(head, columns, "{text}");
+    lab.mtls(&["-k"]).succeeds().says("Mutual TLS is enabled in your Kubernetes cluster");
+    lab.assert_no_failed_call();
+}
+
+fn give(lab: &Lab, recipe: &Recipe, issuer: &str) -> Run {
+    let flags = recipe.flags(issuer);
+    let mut args = vec!["renew-certificate", "-k", "-o", "json"];
+    args.extend(flags.iter().map(String::as_str));
+    lab.mtls(&args)
+}
+
+fn bundle(lab: &Lab, kind: &str) -> Value {
+    lab.get(&["-n", CONTROL_PLANE, "get", kind, TRUST_BUNDLE])
+}
+
+fn control_plane_pods(lab: &Lab) -> Vec<String> {
+    let pods = lab.list(&["-n", CONTROL_PLANE, "get", "pods"]);
+    pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).collect()
+}
