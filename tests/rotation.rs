@@ -10,7 +10,7 @@ use mtls::error::Error;
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
-    Ask, Begin, Concern, Left, Limits, Mesh, Need, Outcome, Record, Status, Strategy, begin, need, run,
+    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Need, Outcome, Record, Scope, Status, Strategy, begin, need, run,
 };
 
 fn request(inputs: Inputs, days: i64) -> Request {
@@ -257,4 +257,90 @@ fn what_is_damaged_and_has_not_expired_is_mended_from_the_record_and_never_repla
     assert!(refused.to_string().contains("by name only"), "{refused}");
     assert_eq!(lost.writes, writes);
     rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+}
+
+#[test]
+fn a_rotation_whose_ca_has_expired_is_over_and_a_new_one_begins() {
+    let mut mesh = Model::new(16, 365, Watcher::Alive);
+    mesh.cut = Some((1, Cut::After));
+    rotate(&mut mesh, &request(Inputs::Fresh, 2)).unwrap_err();
+    mesh.cut = None;
+    mesh.pass(SignedDuration::from_hours(24 * 3));
+    rotate(&mut mesh, &request(Inputs::Fresh, 2)).unwrap();
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    assert_eq!(record.status, Status::Done);
+    assert!(record.goal.target.until(&block_on(mesh.observe(&Need::default())).unwrap()).is_some(), "a CA that lives");
+    assert_eq!(mesh.secret.trust.anchors().len(), 3, "an anchor that has expired stays until it is pruned");
+}
+
+#[test]
+fn a_renewal_does_not_go_on_with_an_abort_that_was_cut_off() {
+    let mut mesh = Model::new(17, 365, Watcher::Alive);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    mesh.cut = Some((mesh.steps() + 1, Cut::Before));
+    block_on(go(&mut mesh, Ask::Abort, &request(Inputs::Fresh, 90))).unwrap_err();
+    mesh.cut = None;
+    let refused = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
+    assert!(refused.to_string().contains("strategy abort"), "{refused}");
+    block_on(go(&mut mesh, Ask::Abort, &request(Inputs::Fresh, 90))).unwrap();
+}
+
+#[test]
+fn an_abort_after_a_replacement_is_refused_where_somebody_holds_the_new_root_alone() {
+    let mut mesh = Model::new(18, 365, Watcher::Alive);
+    mesh.broken = true;
+    let replace = Request { strategy: Some(Strategy::Replace), ..request(Inputs::Fresh, 90) };
+    rotate(&mut mesh, &replace).unwrap();
+    mesh.hidden = true;
+    let writes = mesh.writes;
+    let refused = block_on(go(&mut mesh, Ask::Abort, &replace)).unwrap_err();
+    assert!(refused.to_string().contains("would refuse the new chain"), "{refused}");
+    assert_eq!(mesh.writes, writes);
+}
+
+#[test]
+fn an_expired_issuer_under_a_root_that_lives_is_renewed_by_its_key() {
+    let mut mesh = Model::new(19, 365, Watcher::Alive);
+    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| Chance::new(98).fill(bytes));
+    rotate(&mut mesh, &request(Inputs::Key(key.clone()), 90)).unwrap();
+    let anchors = mesh.secret.trust.anchors().len();
+    mesh.broken = true;
+    mesh.pass(SignedDuration::from_hours(4));
+    mesh.expire_issuer(&key);
+    mesh.record = None;
+    let mut again = request(Inputs::Key(key), 90);
+    "another".clone_into(&mut again.digest);
+    rotate(&mut mesh, &again).unwrap();
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    assert_eq!(record.goal.strategy, Strategy::SameKey);
+    assert_eq!(mesh.secret.trust.anchors().len(), anchors + 1, "nothing is thrown away");
+}
+
+#[test]
+fn a_restart_repairs_a_torn_pair_and_never_switches_the_issuer() {
+    let mut mesh = Model::new(20, 365, Watcher::Alive);
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let goal = Goal::restart(Scope::ControlPlane, &seen, None).unwrap();
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let (issuer, anchors) = (mesh.secret.issuer.chain.clone(), mesh.secret.trust.clone());
+    let mut record = Record::open(goal);
+    let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
+    let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
+    let ended = block_on(run(&mut mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {})).unwrap();
+    assert_eq!(ended.restarts, 5);
+    assert_eq!((&mesh.secret.issuer.chain, &mesh.secret.trust), (&issuer, &anchors), "somebody rotated meanwhile");
+}
+
+#[test]
+fn a_restart_makes_the_missing_half_of_an_open_rotations_trust_write() {
+    let mut mesh = Model::new(21, 365, Watcher::Alive);
+    mesh.cut = Some((1, Cut::BetweenThePair));
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
+    mesh.cut = None;
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let open = block_on(mesh.load()).unwrap().unwrap().goal;
+    let goal = Goal::restart(Scope::Stale, &seen, Some(&open)).unwrap();
+    assert_eq!(goal.target.trust, open.target.trust, "promoted, since the open rotation is after it");
+    let goal = Goal::restart(Scope::Stale, &seen, None).unwrap();
+    assert_eq!(goal.target.trust, mesh.secret.trust, "not without it");
 }

@@ -12,6 +12,7 @@ use crate::pki::{
 };
 use crate::rotation::strategy::{Inputs, Request};
 use crate::rotation::{Scope, Strategy, Trio};
+use crate::ui::Ui;
 
 /// Reads the files that the arguments name. Errors name the file, what is wrong and the way out.
 pub fn request(args: &RenewArgs) -> Result<Request, Error> {
@@ -74,7 +75,7 @@ fn refused(file: &Path, why: impl std::error::Error + Send + Sync + 'static, hin
 
 /// Judges given certificates by this mesh: its trust domain, its Dapr, its clock. Errors list each problem with its
 /// way out; nothing has been changed by then.
-pub fn judge_given(request: &Request, seen: &Observed) -> Result<(), Error> {
+pub fn judge_given(request: &Request, seen: &Observed, ui: &Ui) -> Result<(), Error> {
     let Inputs::Given(trio) = &request.inputs else {
         return Ok(());
     };
@@ -89,11 +90,15 @@ pub fn judge_given(request: &Request, seen: &Observed) -> Result<(), Error> {
         seen.now,
         seen.now + seen.settings.workload_cert_ttl,
     );
-    let mut fatal = judged.problems.iter().filter(|problem| problem.severity == Severity::Fatal).peekable();
-    if fatal.peek().is_none() {
+    let (problems, warnings): (Vec<_>, Vec<_>) =
+        judged.problems.iter().partition(|problem| problem.severity == Severity::Fatal);
+    for warning in warnings {
+        ui.warn(&format!("the given certificates: {}", warning.what));
+        ui.hint(&warning.hint);
+    }
+    if problems.is_empty() {
         return Ok(());
     }
-    let problems: Vec<_> = fatal.collect();
     let what: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
     let error = Error::usage(format!("the given certificates would not work: {}", what.join("; ")));
     Err(problems.iter().fold(error, |error, problem| error.hint(problem.hint.as_str())))

@@ -1,5 +1,6 @@
 //! One file a command: arguments, look, decide, do, show. What is right or wrong is decided elsewhere.
 
+mod before;
 mod completion;
 mod expiry;
 mod export;
@@ -16,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::cli::{Cli, Command, ShowArgs};
 use crate::error::Error;
 use crate::mesh::{Layer, Observed, Recorded, layers};
-use crate::rotation::{Event, Need, Record, Status};
+use crate::rotation::{Event, Need, Record};
 use crate::ui::Ui;
 pub use place::{Place, Renewing};
 
@@ -54,7 +55,7 @@ impl Sight {
             let goal = &record.goal;
             let trios = [Some(&goal.target), goal.previous.as_ref()];
             Recorded {
-                open: record.status == Status::Open,
+                open: record.is_open(&self.seen, self.seen.now),
                 began: goal.began,
                 strategy: goal.strategy.word(),
                 roots: trios.into_iter().flatten().flat_map(|trio| trio.trust.fingerprints()).collect(),

@@ -1,19 +1,22 @@
 //! `mtls renew-certificate`: looks, decides, asks, and lets the rotation run.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
-use super::{Place, Renewing, entropy, given, tell};
+use super::{Place, Renewing, before, entropy, given, tell};
 use crate::cli::{Global, RenewArgs};
 use crate::error::{Error, Kind};
 use crate::keep;
-use crate::mesh::{Observed, Owner};
-use crate::pki::{Fingerprint, Issuer};
+use crate::mesh::{Dependent, Observed, Pair, layers, names};
+use crate::pki::PrivateKey;
+use crate::report::banner;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::Request;
 use crate::rotation::{
-    Affected, Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status,
-    Strategy, affected, begin, is_due, need, plan, run as rotate, signing_path_end,
+    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
+    affected, begin, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -34,79 +37,121 @@ async fn renew<M: Mesh>(
     ui: &Ui,
 ) -> Result<(), Error> {
     let seen = look(mesh, args).await?;
-    let record = mesh.load().await?;
-    introduce(&seen, ui);
-    expectations(args, &seen)?;
-    supported(&seen, ui)?;
-    given::judge_given(request, &seen)?;
+    let kept = mesh.load().await?;
+    before::introduce(&seen, ui);
+    before::expectations(args, &seen)?;
+    before::supported(&seen, ui)?;
+    given::judge_given(request, &seen, ui)?;
     let ask = match (args.resume, args.abort) {
         (true, _) => Ask::Resume,
         (_, true) => Ask::Abort,
         _ => Ask::Renew,
     };
-    let open = record.as_ref().filter(|record| record.status == Status::Open);
-    if let (Some(window), None) = (args.if_expires_within, open.filter(|open| open.goal.inputs == request.digest)) {
+    if let Some(window) = args.if_expires_within {
         let horizon = seen.now + window;
-        if !is_due(&seen, horizon) {
-            return nothing_due(&seen, horizon, ui);
+        let is_open = kept.as_ref().is_some_and(|record| record.is_open(&seen, horizon));
+        let is_torn = matches!(seen.published.pair, Pair::Unequal(_));
+        if !(is_open || is_torn || is_due(&seen, horizon)) {
+            return nothing_due(args, &seen, horizon, ui);
         }
     }
-    owners(args, &seen, ui)?;
+    before::owners(args, &seen, ui)?;
     let mut entropy = entropy();
-    let (mut record, root_key) = match begin(ask, request, &seen, record.as_ref(), &mut entropy) {
-        Ok(Begin::Continue(record)) => {
-            ui.say(&format!(
-                "continuing the rotation of {} (strategy {})",
-                record.goal.began,
-                record.goal.strategy.word()
-            ));
-            (*record, None)
-        }
-        Ok(Begin::New(proposal)) => {
-            ui.say(&format!("strategy {}: {}", proposal.goal.strategy.word(), proposal.why));
-            (Record::open(proposal.goal), proposal.root_key)
-        }
-        Err(why) => return Err(refused(&why)),
-    };
-    let moves = plan(&record.goal, &seen).map_err(|breaks| blocked(&breaks))?;
-    if args.root_key_out.is_some() && root_key.is_none() {
+    let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
+    let mut begun = Begun::say(begun, ui);
+    let goal = &begun.record.goal;
+    let moves = plan(goal, &seen).map_err(|breaks| blocked(&breaks))?;
+    if let Some(deadline) = deadline(goal, &seen) {
+        ui.say(&format!("whoever holds only older trust anchors accepts the new chain until {deadline}"));
+    }
+    before::lost(goal, &seen, ui);
+    if args.root_key_out.is_some() && begun.root_key.is_none() {
         ui.warn("no root is minted here, so there is no key for `--root-key-out`");
     }
     if args.dry_run {
-        return show_plan(args, &record.goal, &moves, ui);
+        return show_plan(args, goal, &moves, ui);
     }
     if moves.iter().any(Move::publishes) {
-        confirm(&record.goal, &seen, global, ui)?;
-    }
-    if moves.is_empty() && record.status == Status::Open && ask == Ask::Abort {
+        confirm(goal, &seen, global, ui)?;
+    } else if ask == Ask::Abort {
         ui.say("the previous issuer is the live one already");
     }
     ui.dapr_line(&args.show, "Starting certificate rotation")?;
     mesh.lock().await?;
     ui.begin(moves.len());
-    let ended: Result<Run, Error> = async {
-        let seen = look_under_the_lock(mesh, &record.goal, &seen).await?;
-        if let (Some(file), Some(key)) = (&args.root_key_out, &root_key) {
-            keep::new_secret_file(file, key.to_pem().as_bytes())?;
-        }
-        drop(root_key);
-        if let (Some(dir), Some(previous)) = (&args.output_dir, &record.goal.previous) {
-            keep::trio(dir, previous)?;
-        }
-        mesh.save(&record).await?;
-        let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
-        let ended =
-            rotate(mesh, &mut record, seen, limits, &mut entropy, &mut |event| tell(&event, &args.show, ui)).await?;
-        if ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
-            record.status = Status::Aborted;
-            mesh.save(&record).await?;
-        }
-        Ok(ended)
-    }
-    .await;
+    let ended = Box::pin(under_the_lock(mesh, args, &mut begun, &seen, ui)).await;
     mesh.unlock().await;
     ui.end();
-    conclude(args, &record.goal, ended?, ui)
+    let ended = ended.and_then(|ended| conclude(args, &begun.record.goal, ended, ui));
+    ended.inspect_err(|why| {
+        if !matches!(why.kind(), Kind::Interrupted(_)) {
+            // Why: the error itself follows on stderr, whether or not this line can be written.
+            let _ = ui.dapr_line(&args.show, "certificate rotation failed");
+        }
+    })
+}
+
+/// What a run begins with.
+struct Begun {
+    record: Record,
+    root_key: Option<PrivateKey>,
+    continues: bool,
+}
+
+impl Begun {
+    fn say(begin: Begin, ui: &Ui) -> Self {
+        match begin {
+            Begin::Continue(record) => {
+                let (since, strategy) = (record.goal.began, record.goal.strategy.word());
+                ui.say(&format!("continuing the rotation of {since} (strategy {strategy})"));
+                Self { record: *record, root_key: None, continues: true }
+            }
+            Begin::New(proposal) => {
+                ui.say(&format!("strategy {}: {}", proposal.goal.strategy.word(), proposal.why));
+                Self { record: Record::open(proposal.goal), root_key: proposal.root_key, continues: false }
+            }
+        }
+    }
+}
+
+async fn under_the_lock<M: Mesh>(
+    mesh: &mut M,
+    args: &RenewArgs,
+    begun: &mut Begun,
+    before: &Observed,
+    ui: &Ui,
+) -> Result<Run, Error> {
+    let Begun { record, root_key, continues } = begun;
+    let seen = look_under_the_lock(mesh, &record.goal, before).await?;
+    let root_key = root_key.take();
+    if let (Some(file), Some(key)) = (&args.root_key_out, &root_key) {
+        keep::new_secret_file(file, key.to_pem().as_bytes())?;
+    }
+    drop(root_key);
+    if let Some(dir) = &args.output_dir {
+        keep_what_is_published(dir, &seen, ui)?;
+    }
+    mesh.save(record).await?;
+    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
+    let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
+    if !*continues && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
+        record.status = Status::Aborted;
+        mesh.save(record).await?;
+    }
+    Ok(ended)
+}
+
+/// Keeps the trio that is live before the first change. Errors where there is one and it is not whole.
+fn keep_what_is_published(dir: &Path, seen: &Observed, ui: &Ui) -> Result<(), Error> {
+    match Trio::published(seen) {
+        Some(trio) => keep::trio(dir, &trio),
+        None if seen.published.pair == Pair::Absent => {
+            ui.warn("nothing is published yet, so there is nothing to keep in `--output-dir`");
+            Ok(())
+        }
+        None => Err(Error::failed("what is published is no whole CA, so that `--output-dir` cannot keep it")
+            .hint("`mtls status` says what is wrong with it; without `--output-dir` nothing is kept")),
+    }
 }
 
 async fn look<M: Mesh>(mesh: &mut M, args: &RenewArgs) -> Result<Observed, Error> {
@@ -114,124 +159,25 @@ async fn look<M: Mesh>(mesh: &mut M, args: &RenewArgs) -> Result<Observed, Error
     if args.if_expires_within.is_some() {
         let objects = mesh.observe(&Need { control_plane: true, ..Need::default() }).await?;
         wanted.held = true;
-        wanted.holds = objects
-            .published
-            .issuer()
-            .map(|issuer| Issuer { chain: vec![issuer.certificate().clone()], key: issuer.key });
+        wanted.holds = Trio::published(&objects).and_then(|trio| trio.issuer_alone(&objects));
     }
     mesh.observe(&wanted).await
 }
 
-fn introduce(seen: &Observed, ui: &Ui) {
-    let identity = &seen.identity;
-    let mut parts = vec![format!("context {}", identity.context)];
-    if !identity.server.is_empty() {
-        parts.push(format!("server {}", identity.server));
-    }
-    parts.push(format!("namespace {}", identity.namespace));
-    parts.push(format!("trust domain {}", identity.trust_domain));
-    if !identity.caller.is_empty() {
-        parts.push(format!("as {}", identity.caller));
-    }
-    parts.push(if seen.consumers_complete {
-        format!("{} consumers", seen.consumers.len())
-    } else {
-        "consumers unknown".to_owned()
-    });
-    ui.say(&parts.join(", "));
-}
-
-fn expectations(args: &RenewArgs, seen: &Observed) -> Result<(), Error> {
-    if let Some(expected) = &args.expect_trust_domain
-        && *expected != seen.identity.trust_domain
-    {
-        let found = &seen.identity.trust_domain;
-        return Err(Error::failed(format!("the trust domain is `{found}`, not `{expected}`; nothing was changed")));
-    }
-    let Some(expected) = &args.expect_root else {
-        return Ok(());
-    };
-    let expected: Fingerprint =
-        expected.parse().map_err(|why| Error::usage(format!("`--expect-root {expected}`")).because(why))?;
-    let found = seen.signing_root().or(seen.published.anchors.first()).map(crate::pki::Certificate::fingerprint);
-    if found == Some(expected) {
-        return Ok(());
-    }
-    let found = found.map_or_else(|| "missing".to_owned(), |found| found.to_string());
-    Err(Error::failed(format!("the root in use is {found}, not {expected}; nothing was changed")))
-}
-
-/// Dapr before 1.12 has another control plane; what was never tried is said.
-fn supported(seen: &Observed, ui: &Ui) -> Result<(), Error> {
-    let Some((major, minor, patch)) = seen.identity.dapr else {
-        return Ok(());
-    };
-    if (major, minor) < (1, 12) {
-        return Err(Error::failed(format!(
-            "Dapr {major}.{minor}.{patch} is older than 1.12, the first that is supported"
-        ))
-        .hint("upgrade Dapr first"));
-    }
-    if (major, minor) != (1, 14) {
-        ui.warn(&format!("Dapr {major}.{minor}.{patch} was not tried with this version of mtls; 1.14.0 was"));
-    }
-    Ok(())
-}
-
-fn nothing_due(seen: &Observed, horizon: Timestamp, ui: &Ui) -> Result<(), Error> {
-    let end = signing_path_end(seen).map(|end| end.to_string()).unwrap_or_default();
+fn nothing_due(args: &RenewArgs, seen: &Observed, horizon: Timestamp, ui: &Ui) -> Result<(), Error> {
     let affected = affected(seen, horizon);
+    if let Some(renewal) = Renewal::nothing_due(seen, &affected) {
+        ui.show(&args.show, &renewal, || renewal.to_string())?;
+    }
     if affected.is_empty() {
-        ui.line(&format!("nothing is due: the issuer in use and its root are valid until {end}"))?;
         return Ok(());
     }
-    let describe = |affected: &Affected| {
-        let Affected { consumer, until } = affected;
-        let until = until.map_or_else(|| "refuses it already".to_owned(), |until| format!("until {until}"));
-        format!("{} {} ({until})", consumer.role.word(), consumer.name)
-    };
-    let names: Vec<String> = affected.iter().map(describe).collect();
+    let consumers: Vec<Dependent> = affected.iter().map(|affected| Dependent::from(affected.consumer)).collect();
     Err(Error::new(
         Kind::ActionNeeded,
-        format!(
-            "nothing is due before {end}, but these still need an older root or a bridge that ends sooner: {}",
-            names.join(", ")
-        ),
+        format!("{} still need an older root or a bridge that ends before {horizon}", names(&consumers)),
     )
     .hint("restart them: a new pod gets the trust bundle that is published now"))
-}
-
-/// The chart writes the Secret's data from these values, and empties it where they were set once and are not any more.
-const PINNED_VALUES: &str = "afterwards run `mtls export -k -o certs` and give the next upgrade the new ones: \
-    `--set-file dapr_sentry.tls.root.certPEM=certs/ca.crt,dapr_sentry.tls.issuer.certPEM=certs/issuer.crt,\
-    dapr_sentry.tls.issuer.keyPEM=certs/issuer.key`";
-
-fn owners(args: &RenewArgs, seen: &Observed, ui: &Ui) -> Result<(), Error> {
-    for owner in &seen.owners {
-        match owner {
-            Owner::HelmValues { release } => {
-                ui.warn(&format!(
-                    "the values of Helm release {release} pin certificates: the next `helm upgrade` would write them back"
-                ));
-                ui.hint(PINNED_VALUES);
-            }
-            Owner::HelmUnknown(why) => ui.say(&format!("Helm values could not be looked at: {why}")),
-            Owner::Reconciler { who, remedy } if !args.ignore_owners => {
-                return Err(Error::failed(format!(
-                    "{who} owns the trust bundle and would undo the rotation; nothing was changed"
-                ))
-                .hint(remedy.clone())
-                .hint("`--ignore-owners` writes all the same"));
-            }
-            Owner::Reconciler { who, .. } => ui.warn(&format!("{who} owns the trust bundle; writing all the same")),
-            Owner::AutomaticRenewal(why) => {
-                return Err(Error::failed(format!(
-                    "Dapr renews its CA by itself here ({why}); two would undo each other; nothing was changed"
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn refused(why: &Refused) -> Error {
@@ -285,14 +231,16 @@ fn show_plan(args: &RenewArgs, goal: &Goal, moves: &[Move], ui: &Ui) -> Result<(
 }
 
 fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Error> {
-    let Run { outcome, moves } = ended;
-    if let Outcome::Done(left) = outcome {
-        return done(args, goal, moves, &left, ui);
+    let Outcome::Done(left) = ended.outcome else {
+        return Err(stopped(ended.outcome, ended.moves));
+    };
+    if ended.restarts > 0 {
+        ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
     }
-    if matches!(outcome, Outcome::Stuck(_) | Outcome::Blocked(_)) {
-        ui.dapr_line(&args.show, "certificate rotation failed")?;
-    }
-    Err(stopped(outcome, moves))
+    let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), &left);
+    ui.show(&args.show, &renewal, || renewal.to_string())?;
+    banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
+    finished(&left, ended.moves)
 }
 
 /// Errors if somebody who is left behind keeps the run from being finished.
@@ -325,13 +273,4 @@ pub fn stopped(outcome: Outcome, moves: usize) -> Error {
         Outcome::Done(_) => Error::failed("the run ended"),
     };
     if moves > 0 { error.after_changes() } else { error }
-}
-
-fn done(args: &RenewArgs, goal: &Goal, moves: usize, left: &[Left], ui: &Ui) -> Result<(), Error> {
-    let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), left);
-    if goal.restart.is_some() {
-        ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
-    }
-    ui.show(&args.show, &renewal, || renewal.to_string())?;
-    finished(left, moves)
 }

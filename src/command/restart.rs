@@ -1,11 +1,12 @@
 //! `mtls restart`: the control plane, service by service, in the order that keeps the mesh working.
 
-use super::{Place, entropy, tell};
+use super::{Place, before, entropy, tell};
 use crate::cli::{Global, RestartArgs};
 use crate::error::Error;
+use crate::mesh::Observed;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::in_words;
-use crate::rotation::{Goal, Limits, Mesh, Need, Outcome, Record, Scope, plan, run as rotate};
+use crate::rotation::{Goal, Left, Limits, Mesh, Need, Outcome, Record, Run, Scope, need, plan, run as rotate};
 use crate::ui::Ui;
 
 /// Runs the command. A directory has no services to restart.
@@ -18,32 +19,61 @@ pub async fn run(args: &RestartArgs, global: &Global, ui: &Ui) -> Result<(), Err
 }
 
 async fn restart<M: Mesh>(mesh: &mut M, args: &RestartArgs, ui: &Ui) -> Result<(), Error> {
-    let scope = if args.stale { Scope::Stale } else { Scope::ControlPlane };
-    let objects = mesh.observe(&Need { control_plane: true, ..Need::default() }).await?;
-    let goal = Goal::restart(scope, &objects).ok_or_else(|| {
-        Error::failed("no complete CA is published, so a restarted Sentry would invent one")
-            .hint("`mtls status` says what is missing")
-    })?;
-    let seen = mesh.observe(&crate::rotation::need(&goal, &objects)).await?;
-    let moves = plan(&goal, &seen).map_err(|breaks| Error::failed(in_words(&breaks)))?;
+    let (goal, seen) = begin(mesh, args).await?;
+    before::introduce(&seen, ui);
+    before::supported(&seen, ui)?;
     if args.dry_run {
-        let renewal = Renewal::new(&goal, RenewalResult::Planned, moves.iter().map(ToString::to_string).collect(), &[]);
+        let moves = moves(&goal, &seen)?;
+        let renewal = Renewal::new(&goal, RenewalResult::Planned, moves, &[]);
         return ui.show(&args.show, &renewal, || renewal.to_string());
     }
     mesh.lock().await?;
-    let limits = Limits { propagation: jiff::SignedDuration::from_secs(60), rollout: args.timeout };
-    let mut record = Record::open(goal);
-    let ended =
-        rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await;
+    let ended = under_the_lock(mesh, args, ui).await;
     mesh.unlock().await;
-    let ended = ended?;
+    let (goal, ended) = ended?;
     match ended.outcome {
         Outcome::Done(left) => {
-            ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
-            let renewal = Renewal::new(&record.goal, RenewalResult::Done, Vec::new(), &left);
+            if ended.restarts > 0 {
+                ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
+            }
+            let renewal = Renewal::new(&goal, RenewalResult::Done, Vec::new(), &left);
             ui.show(&args.show, &renewal, || renewal.to_string())?;
-            super::renew::finished(&left, ended.moves)
+            // Why: what an application refuses is named, and no restart of the control plane changes it.
+            let own: Vec<Left> = left.into_iter().filter(|left| left.is_control_plane).collect();
+            super::renew::finished(&own, ended.moves)
         }
         outcome => Err(super::renew::stopped(outcome, ended.moves)),
     }
+}
+
+/// Looks anew: what was published before the lock was taken may be published no more.
+async fn under_the_lock<M: Mesh>(mesh: &mut M, args: &RestartArgs, ui: &Ui) -> Result<(Goal, Run), Error> {
+    let (goal, seen) = begin(mesh, args).await?;
+    moves(&goal, &seen)?;
+    let limits = Limits { propagation: jiff::SignedDuration::from_secs(60), rollout: args.timeout };
+    let mut record = Record::open(goal);
+    let ended =
+        rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
+    Ok((record.goal, ended))
+}
+
+async fn begin<M: Mesh>(mesh: &mut M, args: &RestartArgs) -> Result<(Goal, Observed), Error> {
+    let objects = mesh.observe(&Need { control_plane: true, ..Need::default() }).await?;
+    if let Some(denied) = objects.denied.iter().find(|denied| denied.hides_services()) {
+        return Err(Error::failed("not every service of the control plane can be seen; nothing was restarted")
+            .hint(format!("grant it in a Role: {}", denied.grant)));
+    }
+    let open = mesh.load().await?.filter(|record| record.is_open(&objects, objects.now)).map(|record| record.goal);
+    let scope = if args.stale { Scope::Stale } else { Scope::ControlPlane };
+    let goal = Goal::restart(scope, &objects, open.as_ref()).ok_or_else(|| {
+        Error::failed("no complete CA is published, so a restarted Sentry would invent one")
+            .hint("`mtls status` says what is missing")
+    })?;
+    let seen = mesh.observe(&need(&goal, &objects)).await?;
+    Ok((goal, seen))
+}
+
+fn moves(goal: &Goal, seen: &Observed) -> Result<Vec<String>, Error> {
+    let moves = plan(goal, seen).map_err(|breaks| Error::failed(in_words(&breaks)))?;
+    Ok(moves.iter().map(ToString::to_string).collect())
 }

@@ -96,13 +96,9 @@ impl Found<'_> {
         self.list.push(Finding { severity, what: what.into(), means: means.into(), hint: hint.into() });
     }
 
-    fn is_directory(&self) -> bool {
-        self.seen.identity.server.is_empty()
-    }
-
     /// A command line for the place that was looked at.
     fn command(&self, command: &str) -> String {
-        if self.is_directory() {
+        if self.seen.is_directory() {
             format!("`mtls {command} --certs-dir '{}'`", self.seen.identity.context)
         } else {
             format!("`mtls {command} -k`")
@@ -111,7 +107,7 @@ impl Found<'_> {
 
     fn presence(&mut self, record: Option<&Recorded>) {
         let namespace = self.seen.identity.namespace.clone();
-        if !self.is_directory() && self.seen.control_plane.is_empty() {
+        if !self.seen.is_directory() && self.seen.control_plane.is_empty() {
             let what = format!("no control plane of Dapr runs in namespace `{namespace}`");
             self.add(
                 Severity::Error,
@@ -124,7 +120,7 @@ impl Found<'_> {
         {
             return;
         }
-        if self.is_directory() {
+        if self.seen.is_directory() {
             let hint = self.command("renew-certificate");
             self.add(
                 Severity::Note,
@@ -195,7 +191,7 @@ impl Found<'_> {
         let Some(root) = layers.iter().find(|layer| layer.in_use && layer.kind == LayerKind::TrustAnchor) else {
             return;
         };
-        let refusing = refusing(self.seen);
+        let refusing: Vec<&Consumer> = refusing(self.seen).into_iter().flat_map(|group| group.consumers).collect();
         if refusing.is_empty() {
             return;
         }

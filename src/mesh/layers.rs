@@ -118,18 +118,21 @@ pub fn live_bridges(layers: &[Layer], now: Timestamp) -> usize {
     layers.iter().filter(|layer| layer.kind == LayerKind::Bridge && !layer.certificate.is_expired(now)).count()
 }
 
-/// Consumers that refuse the live chain now, with the anchors that they hold.
-pub fn refusing(seen: &Observed) -> Vec<&Consumer> {
+/// Consumers that refuse the live chain now, by the anchors that they hold.
+pub fn refusing(seen: &Observed) -> Vec<Group<'_>> {
     let chain = &seen.published.chain;
     let refuses = |group: &Group| seen.until(chain, &group.held, group.profile).is_err();
-    groups(seen).into_iter().filter(refuses).flat_map(|group| group.consumers).collect()
+    groups(seen).into_iter().filter(refuses).collect()
 }
 
 /// Consumers that hold the same anchors and judge alike: thousands of pods make a handful of groups.
-struct Group<'a> {
-    held: Anchors,
-    profile: Profile,
-    consumers: Vec<&'a Consumer>,
+pub struct Group<'a> {
+    /// What they hold.
+    pub held: Anchors,
+    /// How they judge.
+    pub profile: Profile,
+    /// Who they are.
+    pub consumers: Vec<&'a Consumer>,
 }
 
 fn groups(seen: &Observed) -> Vec<Group<'_>> {
@@ -160,7 +163,13 @@ fn dependents(certificate: &Certificate, seen: &Observed, groups: &[Group]) -> D
     };
     let those: Vec<Dependent> =
         groups.iter().filter(needs).flat_map(|group| &group.consumers).map(|consumer| (*consumer).into()).collect();
-    if those.is_empty() && !seen.consumers_complete { Dependents::Unknown } else { Dependents::These(those) }
+    // Why: that nobody is known to need it says something only where it is known of everybody what they hold.
+    let unknown = |consumer: &Consumer| consumer.role != Role::Sentry && consumer.held.proven().is_none();
+    if those.is_empty() && (!seen.consumers_complete || seen.consumers.iter().any(unknown)) {
+        Dependents::Unknown
+    } else {
+        Dependents::These(those)
+    }
 }
 
 fn same_name_and_key(anchor: &Certificate, certificate: &Certificate) -> bool {

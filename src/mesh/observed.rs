@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Consumer, Published, Role};
-use crate::pki::{Certificate, Profile, Refusal, Shown, verify};
+use crate::pki::{Certificate, Profile, Refusal, Shown, below, verify};
 
 /// Where the mesh is and who looks; printed before anything is written.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +51,18 @@ pub struct Denied {
     pub what: String,
     /// `get secrets/dapr-trust-bundle in namespace dapr-system`.
     pub grant: String,
+}
+
+impl Denied {
+    /// Whether it hides the mTLS settings, so that Dapr's defaults stand in their place.
+    pub fn hides_settings(&self) -> bool {
+        self.grant.starts_with("get configurations")
+    }
+
+    /// Whether services of the control plane may be there that nobody saw.
+    pub fn hides_services(&self) -> bool {
+        ["list deployments", "list statefulsets"].iter().any(|verb| self.grant.starts_with(verb))
+    }
 }
 
 /// What kind of object a control-plane service is.
@@ -171,6 +183,16 @@ impl Observed {
         anchors: &[Certificate],
         profile: Profile,
     ) -> Result<Timestamp, Refusal> {
+        self.until_from(self.now, chain, anchors, profile)
+    }
+
+    fn until_from(
+        &self,
+        at: Timestamp,
+        chain: &[Certificate],
+        anchors: &[Certificate],
+        profile: Profile,
+    ) -> Result<Timestamp, Refusal> {
         let Identity { trust_domain, namespace, .. } = &self.identity;
         let uri = [format!("spiffe://{trust_domain}/ns/{namespace}/any")];
         let name = [format!("dapr-sidecar-injector.{namespace}.svc")];
@@ -178,12 +200,34 @@ impl Observed {
             Profile::Spiffe | Profile::EtcdPeer => Shown::Synthetic { uris: &uri, dns: &[] },
             Profile::Webhook => Shown::Synthetic { uris: &[], dns: &name },
         };
-        verify(shown, chain, anchors, profile, self.now)
+        verify(shown, chain, anchors, profile, at)
+    }
+
+    /// How long the live chain is accepted by whoever holds one of `anchors` alone, the worst of those that verify it
+    /// now; `None`: none does.
+    pub fn worst(&self, anchors: &[Certificate], profile: Profile) -> Option<Timestamp> {
+        let alone = |anchor| self.until(&self.published.chain, std::slice::from_ref(anchor), profile).ok();
+        anchors.iter().filter_map(alone).min()
+    }
+
+    /// Whether the look was at a directory, where nobody's trust can be seen.
+    pub fn is_directory(&self) -> bool {
+        self.identity.server.is_empty()
     }
 
     /// The control-plane service of that name.
     pub fn service(&self, name: &str) -> Option<&Workload> {
         self.control_plane.iter().find(|service| service.name == name)
+    }
+
+    /// The published anchor that the live chain ended in as long as nothing between them had expired.
+    pub fn former_root(&self) -> Option<&Certificate> {
+        let chain = &self.published.chain;
+        self.published.anchors.iter().find(|anchor| {
+            let own = below(chain, anchor);
+            let end = own.iter().chain([*anchor]).map(Certificate::not_after).min();
+            end.is_some_and(|end| self.until_from(end, own, std::slice::from_ref(anchor), Profile::Spiffe).is_ok())
+        })
     }
 
     /// The published anchor that the live chain ends in: of several the one that lasts longest, the first of equals.

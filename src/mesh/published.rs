@@ -53,9 +53,14 @@ pub struct Published {
 }
 
 impl Published {
-    /// The trust bundle, if what is published is one that Sentry would take.
+    /// The trust bundle without what is no anchor in it, which Sentry would not take.
     pub fn bundle(&self) -> Option<TrustBundle> {
-        TrustBundle::from_anchors(self.anchors.clone()).ok()
+        TrustBundle::from_anchors(self.own_anchors()).ok()
+    }
+
+    /// The anchors of the Secret that are some: a certificate that is not self-signed does not count.
+    pub fn own_anchors(&self) -> Vec<Certificate> {
+        self.anchors.iter().filter(|anchor| anchor.self_signed()).cloned().collect()
     }
 
     /// The issuer with its key, if both are there and belong together.

@@ -24,6 +24,14 @@ impl Issuer {
     }
 }
 
+/// The part of a chain that ends right below `root`: the issuer and intermediates of its own. What follows it, if
+/// anything does, is `root` cross-signed by an older issuer, and the chain of that one.
+pub fn below<'a>(chain: &'a [Certificate], root: &Certificate) -> &'a [Certificate] {
+    let crosses = |c: &Certificate| c.subject_der() == root.subject_der() && c.spki_der() == root.spki_der();
+    let end = chain.iter().position(crosses).unwrap_or(chain.len());
+    &chain[..end]
+}
+
 /// Reads an issuer chain that was given, as Sentry does (`sentry/server/ca/validate.go`): the issuer first, each signed by the next, and one
 /// self-signed root at the end left out. A self-signed certificate alone is its own issuer, and stays.
 pub fn parse_chain(data: &[u8]) -> Result<Vec<Certificate>, PemError> {

@@ -22,7 +22,7 @@ mod testing;
 
 pub use certificate::{Certificate, CertificateError};
 pub use fingerprint::{Fingerprint, FingerprintError};
-pub use issuer::{Issuer, parse_chain, read_chain_as_go};
+pub use issuer::{Issuer, below, parse_chain, read_chain_as_go};
 pub use judge::{Judged, Problem, Refuser, Severity, judge};
 pub use key::{Algorithm, KeyError, PrivateKey};
 pub use mint::{Entropy, LeafName, MintError, Validity, cross_sign, issuer, leaf, root, same_key_root};

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{is_directory, rfc1123};
+use super::rfc1123;
 use crate::mesh::{Dependents, Layer, LayerKind, Observed, WARNING_TIME};
 
 const WAY_OUT: &str = "Please see docs.dapr.io for certificate renewal instructions to avoid service interruptions.";
@@ -31,7 +31,7 @@ fn is_the_root(layer: &Layer, layers: &[Layer]) -> bool {
 }
 
 fn line(seen: &Observed, layer: &Layer) -> String {
-    let place = if is_directory(seen) {
+    let place = if seen.is_directory() {
         format!("in {}", seen.identity.context)
     } else {
         "of your Kubernetes cluster".to_owned()

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::Place;
 use super::certificates::{CertificateReport, dependents, table};
-use super::{Place, is_directory};
 use crate::mesh::{Layer, Observed};
 
 /// The report, version 1 (docs/schema/expiry.json).
@@ -35,7 +35,7 @@ impl Expiry {
             consumers_complete: seen.consumers_complete,
             certificates: layers.iter().map(|layer| CertificateReport::new(layer, seen.now)).collect(),
             first: first_line(root.certificate.not_after(), seen.now),
-            is_directory: is_directory(seen),
+            is_directory: seen.is_directory(),
         })
     }
 

@@ -34,18 +34,13 @@ impl From<&Observed> for Place {
         let identity = &seen.identity;
         let safe = |text: &str| one_line(text).into_owned();
         Self {
-            kind: if is_directory(seen) { "directory" } else { "kubernetes" },
+            kind: if seen.is_directory() { "directory" } else { "kubernetes" },
             context: safe(&identity.context),
             server: safe(&identity.server),
             namespace: safe(&identity.namespace),
             trust_domain: safe(&identity.trust_domain),
         }
     }
-}
-
-/// Whether the look was at a directory, where nobody's trust can be seen.
-pub fn is_directory(seen: &Observed) -> bool {
-    seen.identity.server.is_empty()
 }
 
 /// As Go's `time.RFC1123` prints a time in UTC.

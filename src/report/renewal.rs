@@ -3,21 +3,23 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::mesh::Role;
+use super::rfc1123;
+use crate::mesh::{Observed, Role};
 use crate::pki::{Certificate, Fingerprint};
-use crate::rotation::{Concern, Goal, Left, Strategy};
+use crate::rotation::{Affected, Concern, Goal, Left, Strategy, signing_path_end};
 
 /// How far it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Result {
     /// A dry run.
     Planned,
     /// The new issuer is published and served.
     Done,
+    /// Nothing is due.
+    NothingDue,
 }
 
 /// A consumer that is left behind.
@@ -40,7 +42,8 @@ pub struct LeftBehind {
 pub struct Renewal {
     version: u32,
     result: Result,
-    strategy: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategy: Option<&'static str>,
     valid_until: Timestamp,
     trust_anchors: Vec<Fingerprint>,
     issuer: Fingerprint,
@@ -56,13 +59,48 @@ impl Renewal {
         Self {
             version: 1,
             result,
-            strategy: goal.strategy.word(),
-            valid_until: goal.valid_until,
+            strategy: Some(goal.strategy.word()),
+            valid_until: target.end(),
             trust_anchors: target.trust.anchors().iter().map(Certificate::fingerprint).collect(),
             issuer: target.issuer.certificate().fingerprint(),
             chain_length: target.issuer.chain.len(),
             moves,
             left: left.iter().map(LeftBehind::from).collect(),
+        }
+    }
+}
+
+impl Renewal {
+    /// The report of a run that found nothing due before the signing path's end, and whoever depends on what ends sooner.
+    /// `None` where nothing is published.
+    pub fn nothing_due(seen: &Observed, affected: &[Affected]) -> Option<Self> {
+        let published = &seen.published;
+        Some(Self {
+            version: 1,
+            result: Result::NothingDue,
+            strategy: None,
+            valid_until: signing_path_end(seen)?,
+            trust_anchors: published.anchors.iter().map(Certificate::fingerprint).collect(),
+            issuer: published.chain.first()?.fingerprint(),
+            chain_length: published.chain.len(),
+            moves: Vec::new(),
+            left: affected.iter().map(LeftBehind::from).collect(),
+        })
+    }
+}
+
+impl From<&Affected<'_>> for LeftBehind {
+    fn from(affected: &Affected<'_>) -> Self {
+        let Affected { consumer, until } = affected;
+        Self {
+            role: consumer.role.word(),
+            name: consumer.name.clone(),
+            concern: if until.is_some() { OLD_TRUST } else { REFUSES },
+            why: until
+                .map_or("refuses what it is shown", |_| "needs an older root or a bridge that ends sooner")
+                .to_owned(),
+            until: *until,
+            restart: consumer.owner.clone(),
         }
     }
 }
@@ -77,6 +115,7 @@ impl From<&Left> for LeftBehind {
                 Concern::OldTrust => OLD_TRUST,
                 Concern::Unseen => "unseen",
                 Concern::Behind => BEHIND,
+                Concern::RefusedBefore => "refused-before",
                 Concern::InventedSvid => "invented-svid",
                 Concern::Refuses => REFUSES,
             },
@@ -90,14 +129,15 @@ impl From<&Left> for LeftBehind {
 impl fmt::Display for Renewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.result == Result::Planned {
-            writeln!(f, "Would use strategy {}:", self.strategy)?;
+            writeln!(f, "Would use strategy {}:", self.strategy.unwrap_or_default())?;
             return self.moves.iter().enumerate().try_for_each(|(n, step)| writeln!(f, "  {}. {step}", n + 1));
         }
-        if self.left.iter().any(|left| [BEHIND, REFUSES].contains(&left.concern)) {
+        if self.result == Result::NothingDue {
+            writeln!(f, "nothing is due: the issuer in use and its root are valid until {}", self.valid_until)?;
+        } else if self.left.iter().any(|left| [BEHIND, REFUSES].contains(&left.concern)) {
             writeln!(f, "What was to be published is published; not everybody goes along yet:")?;
-        } else if self.strategy != Strategy::Restart.word() {
-            let until = self.valid_until.to_zoned(TimeZone::UTC);
-            let until = until.strftime("%a, %d %b %Y %H:%M:%S UTC");
+        } else if self.strategy != Some(Strategy::Restart.word()) {
+            let until = rfc1123(self.valid_until);
             writeln!(f, "Certificate rotation is successful! Your new certificate is valid through {until}")?;
         }
         for group in self.groups() {

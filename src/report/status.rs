@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::certificates::{self, CertificateReport};
-use super::{Place, is_directory, table};
+use super::{Place, table};
 use crate::mesh::{Finding, Layer, Observed, Phase, Recorded, Workload};
 use crate::text::one_line;
 
@@ -92,7 +92,7 @@ impl Status {
                     hint: safe(&finding.hint),
                 })
                 .collect(),
-            is_directory: is_directory(seen),
+            is_directory: seen.is_directory(),
         }
     }
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::strategy::{NoStrategy, Proposal, Request, choose};
-use super::{CannotStage, Record, Status, Strategy, Trio};
-use crate::mesh::{Consumer, Observed};
+use super::{CannotStage, Record, Restart, Status, Strategy};
+use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
 use crate::pki::{Entropy, Profile};
 
 /// What the caller wants of a rotation.
@@ -59,11 +59,10 @@ pub fn begin(
     record: Option<&Record>,
     entropy: Entropy,
 ) -> Result<Begin, Refused> {
-    let open = record.filter(|record| record.status == Status::Open);
-    match (ask, open) {
+    match (ask, record.filter(|record| record.is_open(seen, seen.now))) {
         (Ask::Resume, None) => Err(Refused::NothingOpen),
-        (Ask::Resume, Some(record)) => go_on(record, seen, entropy),
-        (Ask::Renew, Some(record)) if record.goal.inputs == request.digest => go_on(record, seen, entropy),
+        (Ask::Resume, Some(record)) => go_on(request, record, seen, entropy),
+        (Ask::Renew, Some(record)) if record.goal.inputs == request.digest => go_on(request, record, seen, entropy),
         (Ask::Renew, Some(record)) => {
             Err(Refused::OtherInputs { began: record.goal.began, strategy: record.goal.strategy })
         }
@@ -72,9 +71,15 @@ pub fn begin(
     }
 }
 
-/// The open rotation, bridged over a CA that Sentry has invented since.
-fn go_on(record: &Record, seen: &Observed, entropy: Entropy) -> Result<Begin, Refused> {
+/// The open rotation, bridged over a CA that Sentry has invented since. Restarts are a matter of conduct: those that
+/// this run asks for count.
+fn go_on(request: &Request, record: &Record, seen: &Observed, entropy: Entropy) -> Result<Begin, Refused> {
     let mut record = record.clone();
+    if let Some(scope) = request.restart
+        && record.goal.restart.is_none_or(|restart| restart.scope != scope)
+    {
+        record.goal.restart = Some(Restart { scope, since: seen.now });
+    }
     if record.goal.invented(seen).is_some() {
         record.goal.adopt(seen, entropy)?;
     }
@@ -85,14 +90,16 @@ fn abort(request: &Request, seen: &Observed, record: Option<&Record>, entropy: E
     let record = record.ok_or(Refused::NothingToAbort("there is no record of a rotation"))?;
     if record.goal.strategy == Strategy::Abort {
         return match record.status {
-            Status::Open => go_on(record, seen, entropy),
+            Status::Open => go_on(request, record, seen, entropy),
             Status::Done | Status::Aborted => Err(Refused::NothingToAbort("the last rotation was aborted already")),
         };
     }
     if record.goal.previous.is_none() {
         return Err(Refused::NothingToAbort("the last rotation replaced no issuer that could come back"));
     }
-    let request = Request { strategy: Some(Strategy::Abort), restart: None, ..request.clone() };
+    // Why: a renewal must not go on with an abort that was interrupted.
+    let digest = format!("abort of {}", record.goal.inputs);
+    let request = Request { strategy: Some(Strategy::Abort), restart: None, digest, ..request.clone() };
     Ok(Begin::New(Box::new(choose(&request, seen, Some(record), entropy)?)))
 }
 
@@ -117,24 +124,25 @@ pub fn is_due(seen: &Observed, horizon: Timestamp) -> bool {
 }
 
 /// Running consumers for whom the live chain ends before `horizon`, because they hold only anchors whose bridge or
-/// root ends then.
+/// root ends then. One whose anchors were asked for and could not be told holds the worst.
 pub fn affected(seen: &Observed, horizon: Timestamp) -> Vec<Affected<'_>> {
-    let live = Trio::published(seen);
+    let anchors = seen.published.own_anchors();
+    let root = seen.signing_root();
+    let others: Vec<_> = anchors.iter().filter(|anchor| Some(*anchor) != root).cloned().collect();
     let end = |consumer: &Consumer| -> Option<Option<Timestamp>> {
         if let Some(held) = consumer.held.proven() {
             return Some(seen.until(&seen.published.chain, held, consumer.role.profile()).ok());
         }
-        (consumer.holds.proven() == Some(&false)).then(|| without_its_root(seen, live.as_ref()))
+        match (&consumer.holds, &consumer.held) {
+            (Answer::Proven(true), _) | (Answer::NotAsked, Answer::NotAsked) => None,
+            (Answer::Proven(false), _) => Some(seen.worst(&others, consumer.role.profile())),
+            _ => Some(seen.worst(&anchors, consumer.role.profile())),
+        }
     };
     seen.consumers
         .iter()
+        .filter(|consumer| consumer.role != Role::Sentry && consumer.phase != Phase::Terminating)
         .filter_map(|consumer| end(consumer).map(|until| Affected { consumer, until }))
         .filter(|affected| affected.until.is_none_or(|until| until < horizon))
         .collect()
-}
-
-fn without_its_root(seen: &Observed, live: Option<&Trio>) -> Option<Timestamp> {
-    let root = seen.signing_root()?;
-    let others: Vec<_> = live?.trust.anchors().iter().filter(|anchor| *anchor != root).cloned().collect();
-    seen.until(&seen.published.chain, &others, Profile::Spiffe).ok()
 }

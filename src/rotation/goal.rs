@@ -1,9 +1,11 @@
 //! What must be published in the end, fixed before the first change.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::mesh::{Consumer, Observed, Role};
-use crate::pki::{Certificate, Entropy, Issuer, MintError, PemError, Profile, TrustBundle, Validity, cross_sign};
+use crate::mesh::{Consumer, Observed, Role, Settings};
+use crate::pki::{
+    Certificate, Entropy, Issuer, MintError, PemError, Profile, TrustBundle, Validity, below, cross_sign,
+};
 
 /// How a rotation gets there. The word is the same in `--strategy`, in the record and in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,12 @@ impl Strategy {
     /// The word for it.
     pub fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(strategy, _)| *strategy == self).map_or("", |(_, word)| word)
+    }
+
+    /// Whether calls may fail on the way: a first CA has nobody yet who could fail, a replacement is asked for by name
+    /// or made where nothing works any more.
+    pub fn may_break(self) -> bool {
+        matches!(self, Self::Replace | Self::Create)
     }
 
     /// The strategy that a record's word names.
@@ -81,9 +89,34 @@ impl Trio {
         Some(Self { trust: seen.published.bundle()?, issuer: seen.published.issuer()? })
     }
 
+    /// The anchor that the issuer's own chain ends in: what everybody should hold in the end.
+    pub fn root(&self) -> Option<&Certificate> {
+        let signed =
+            |root: &&Certificate| below(&self.issuer.chain, root).last().is_some_and(|last| last.signed_by(root));
+        self.trust.anchors().iter().find(signed)
+    }
+
+    /// When the issuer, what stands between it and its root, or that root ends first.
+    pub fn end(&self) -> Timestamp {
+        let own = self
+            .root()
+            .map(|root| below(&self.issuer.chain, root).iter().chain([root]).map(Certificate::not_after).min());
+        own.flatten().unwrap_or_else(|| self.issuer.certificate().not_after())
+    }
+
     /// How long a peer that holds the whole bundle accepts what the issuer signs; `None`: not even now.
     pub fn until(&self, seen: &Observed) -> Option<Timestamp> {
         seen.until(&self.issuer.chain, self.trust.anchors(), Profile::Spiffe).ok()
+    }
+
+    /// The issuer with nothing behind it that an older root could verify: what only a holder of its root accepts. `None`
+    /// where another anchor accepts it too (one with the same key), so that acceptance would prove nothing.
+    pub fn issuer_alone(&self, seen: &Observed) -> Option<Issuer> {
+        let root = self.root()?;
+        let chain = below(&self.issuer.chain, root).to_vec();
+        let accepts = |anchor: &Certificate| seen.until(&chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
+        let tells = !self.trust.anchors().iter().any(|anchor| anchor != root && accepts(anchor));
+        tells.then(|| Issuer { chain, key: self.issuer.key.clone() })
     }
 
     /// This trio, accepted by pods that hold only `invented`'s roots as well: the root that the kept chain ends in is
@@ -108,6 +141,9 @@ impl Trio {
 pub(super) fn live(chain: &[Certificate], now: Timestamp) -> impl Iterator<Item = Certificate> {
     chain.iter().take_while(move |certificate| !certificate.is_expired(now)).cloned()
 }
+
+/// By how much a renewal may be early or late: an SVID's validity begins when it is asked for, not when the process starts.
+const RENEWAL_SLACK: SignedDuration = SignedDuration::from_mins(2);
 
 /// Which control-plane services a rotation restarts once the new issuer is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,13 +190,20 @@ pub struct Goal {
 impl Goal {
     /// Whether calls may fail on the way: only where somebody asked for it by name or nothing works any more.
     pub fn may_break(&self) -> bool {
-        matches!(self.strategy, Strategy::Replace | Strategy::Create)
+        self.strategy.may_break()
     }
 
     /// The goal of a restart: what is published, an unequal pair made equal first, and services restarted. `None` where
     /// nothing complete is published.
-    pub fn restart(scope: Scope, seen: &Observed) -> Option<Self> {
-        let target = Trio::published(seen)?;
+    ///
+    /// An unequal pair is what an `open` rotation was about to publish if the `ConfigMap` has the whole of its bundle:
+    /// then the missing write is made, else the Secret counts.
+    pub fn restart(scope: Scope, seen: &Observed, open: Option<&Self>) -> Option<Self> {
+        let mut target = Trio::published(seen)?;
+        let half_written = |goal: &&Self| goal.target.trust.anchors().iter().all(|a| seen.published.mirror.contains(a));
+        if let Some(goal) = open.filter(half_written) {
+            target.trust = goal.bundle(seen);
+        }
         Some(Self {
             strategy: Strategy::Restart,
             valid_until: target.issuer.certificate().not_after(),
@@ -173,10 +216,16 @@ impl Goal {
         })
     }
 
+    /// How long a consumer that holds an older anchor, and which one is not known, accepts the new chain.
+    pub fn worst_until(&self, seen: &Observed, profile: Profile) -> Option<Timestamp> {
+        let (chain, root) = (&self.target.issuer.chain, self.target.root());
+        let older = self.previous.as_ref()?.trust.anchors().iter().filter(|anchor| Some(*anchor) != root);
+        older.filter_map(|anchor| seen.until(chain, std::slice::from_ref(anchor), profile).ok()).min()
+    }
+
     /// The new issuer with nothing behind it: what only a holder of its root accepts.
-    pub fn issuer_alone(&self) -> Issuer {
-        let issuer = &self.target.issuer;
-        Issuer { chain: issuer.chain.iter().take(1).cloned().collect(), key: issuer.key.clone() }
+    pub fn issuer_alone(&self, seen: &Observed) -> Option<Issuer> {
+        self.target.issuer_alone(seen)
     }
 
     /// Whether a record is kept of it: not of a restart, which leaves what is published as it is, and the record of the
@@ -186,7 +235,10 @@ impl Goal {
     }
 
     /// The bundle that should be published, given what is there: the goal's anchors in front, then whatever else is
-    /// published and not expired. Only `replace` lets go of the rest.
+    /// published. Only `replace` lets go of the rest.
+    ///
+    /// # Why
+    /// An anchor that has expired stays too: signed workflow history is verified at its signing time.
     pub fn bundle(&self, seen: &Observed) -> TrustBundle {
         if self.may_break() {
             return self.target.trust.clone();
@@ -197,7 +249,7 @@ impl Goal {
             seen.consumers.iter().any(held)
         });
         let there = seen.published.anchors.iter().chain(lost);
-        anchors.extend(there.filter(|anchor| anchor.self_signed() && !anchor.is_expired(seen.now)).cloned());
+        anchors.extend(there.filter(|anchor| anchor.self_signed()).cloned());
         TrustBundle::from_anchors(anchors).unwrap_or_else(|_| self.target.trust.clone())
     }
 
@@ -215,13 +267,21 @@ impl Goal {
         (!known(root)).then_some(root)
     }
 
-    /// Whether a sidecar or a control-plane process was born while the invented CA was the live one, so that its SVID comes from it. The invented
-    /// root's `NotBefore` is back-dated by the clock skew (`dapr/pkg/sentry/server/ca/bundle`).
+    /// Whether a process may have an SVID of the invented CA: it was born while that one was the live one, or its SVID
+    /// was due to be renewed then. The invented root's `NotBefore` is back-dated by the clock skew
+    /// (`dapr/pkg/sentry/server/ca/bundle`); an SVID, back-dated too, is renewed at half its validity
+    /// (`dapr/kit/crypto/spiffe`).
     pub fn has_invented_svid(&self, consumer: &Consumer, seen: &Observed) -> bool {
-        let Some(root) = &self.invented else { return false };
-        let born = root.not_before() + seen.settings.allowed_clock_skew;
-        let has_svid = !matches!(consumer.role, Role::Sentry | Role::EtcdPeer | Role::Webhook | Role::Conversion);
-        has_svid && consumer.started.is_some_and(|started| started >= born && started < self.began)
+        let (Some(root), Some(started)) = (&self.invented, consumer.started) else { return false };
+        if matches!(consumer.role, Role::Sentry | Role::EtcdPeer | Role::Webhook | Role::Conversion) {
+            return false;
+        }
+        let Settings { workload_cert_ttl: ttl, allowed_clock_skew: skew, .. } = seen.settings;
+        let born = root.not_before() + skew;
+        let period = ((ttl + skew) / 2 - skew).max(SignedDuration::from_secs(1));
+        let renewals = |at: Timestamp| (at.duration_since(started).as_secs() / period.as_secs()).max(0);
+        let is_born = started >= born && started < self.began;
+        is_born || renewals(self.began + RENEWAL_SLACK) > renewals(born - RENEWAL_SLACK)
     }
 
     /// Extends the goal over a CA that Sentry invented, so that pods which hold only the invented root accept it too.

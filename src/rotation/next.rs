@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::paper::after;
 use super::safety::{Break, breaks};
-use super::{Goal, Move, Need, Scope, Trio};
+use super::{Goal, Move, Need, Scope, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload};
-use crate::pki::{Certificate, Shown, verify};
+use crate::pki::{Certificate, Profile, Shown, verify};
 
 /// What to do next.
 pub enum Step {
@@ -44,6 +44,8 @@ pub enum Concern {
     Unseen,
     /// A Sentry replica that still signs with another issuer.
     Behind,
+    /// Refuses what it is shown, as it refused what it was shown before the rotation.
+    RefusedBefore,
     /// Its SVID comes from a CA that Sentry invented: peers of the kept CA refuse it until it is restarted.
     InventedSvid,
     /// Refuses what it is shown.
@@ -57,6 +59,8 @@ pub struct Left {
     pub consumer: String,
     /// What it is, in a word.
     pub role: &'static str,
+    /// Whether it is a part of the control plane, and no application's sidecar.
+    pub is_control_plane: bool,
     /// In what way.
     pub concern: Concern,
     /// In a sentence's end: "holds only …".
@@ -113,7 +117,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         owners: false,
         control_plane: goal.restart.is_some(),
         accepts: Some(goal.target.issuer.clone()),
-        holds: published.then(|| goal.issuer_alone()),
+        holds: goal.issuer_alone(seen).filter(|_| published),
     }
 }
 
@@ -126,9 +130,38 @@ pub fn need_after_move(goal: &Goal, seen: &Observed) -> Need {
     }
 }
 
-/// All moves of a goal, on paper. Errors with what the first unsafe one would break.
+/// More moves than any goal takes.
+const MOST: usize = 64;
+
+/// Until when everybody accepts the new chain who holds older anchors only, as far as that is known; `None`: nobody does,
+/// or no root is new.
+pub fn deadline(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
+    let is_new = |root: &Certificate| !seen.published.anchors.contains(root);
+    goal.target.root().filter(|root| is_new(root))?;
+    let end = |consumer: &Consumer| {
+        let profile = consumer.role.profile();
+        match consumer.held.proven() {
+            Some(held) => seen.until(&goal.target.issuer.chain, held, profile).ok(),
+            None => goal.worst_until(seen, profile),
+        }
+    };
+    let known = seen.consumers.iter().filter(|consumer| consumer.role != Role::Sentry).filter_map(end).min();
+    if seen.consumers_complete { known } else { known.or_else(|| goal.worst_until(seen, Profile::Spiffe)) }
+}
+
+/// All moves of a goal, on paper. Errors with what the first unsafe one would break, or with the services that could not
+/// be restarted in the end.
 pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
-    const MOST: usize = 64;
+    let stuck = |service: &Workload| {
+        let why = format!("cannot be restarted: {}", service.blocker.as_ref()?);
+        Some(Break { consumer: service.name.clone(), role: "service", why })
+    };
+    let all = goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane);
+    let due = seen.control_plane.iter().filter(|service| all && service.role.is_some() && !is_restarted(goal, service));
+    let stuck: Vec<Break> = due.filter_map(stuck).collect();
+    if !stuck.is_empty() {
+        return Err(stuck);
+    }
     let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
     let mut seen = seen.clone();
     let mut moves = Vec::new();
@@ -149,14 +182,20 @@ fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     let published = &seen.published;
     let switched = is_switched(goal, seen);
     let bundle = goal.bundle(seen);
-    let exact = !goal.may_break() || published.anchors == bundle.anchors();
+    let exact = if goal.may_break() {
+        published.anchors == bundle.anchors()
+    } else {
+        published.anchors.iter().all(Certificate::self_signed)
+    };
     if published.pair != Pair::Equal || !published.has(goal.target.trust.anchors()) || !exact {
         let stands = Trio::published(seen)
             .is_some_and(|trio| Trio { trust: bundle.clone(), issuer: trio.issuer }.until(seen).is_some());
         let issuer = (!stands || (goal.may_break() && !switched)).then(|| goal.target.issuer.clone());
         return Some(Move::PublishTrust { bundle, issuer });
     }
-    (!switched).then(|| Move::PublishIssuer { issuer: goal.target.issuer.clone() })
+    // Why: a restart leaves what is published to whoever published it, also if that has changed since it began.
+    let may_switch = goal.strategy != Strategy::Restart;
+    (may_switch && !switched).then(|| Move::PublishIssuer { issuer: goal.target.issuer.clone() })
 }
 
 fn is_switched(goal: &Goal, seen: &Observed) -> bool {
@@ -210,7 +249,7 @@ pub fn serves(sentry: &Consumer, chain: &[Certificate]) -> bool {
 }
 
 fn holds_target(goal: &Goal, held: &[Certificate]) -> bool {
-    goal.target.trust.anchors().first().is_some_and(|root| held.contains(root))
+    goal.target.root().is_some_and(|root| held.contains(root))
 }
 
 fn trusts_its_server(webhook: &Consumer, seen: &Observed) -> bool {
@@ -259,7 +298,8 @@ fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
     let theirs = |c: &&Consumer| {
         Some(&c.role) == service.role.as_ref() || (c.role == Role::EtcdPeer && service.role == Some(Role::Scheduler))
     };
-    seen.consumers.iter().filter(theirs).any(|consumer| match consumer.role {
+    let stays = |consumer: &&Consumer| consumer.phase != Phase::Terminating;
+    seen.consumers.iter().filter(theirs).filter(stays).any(|consumer| match consumer.role {
         Role::Sentry => !serves(consumer, &goal.target.issuer.chain),
         _ => !is_proven_to_hold(goal, consumer),
     })
@@ -281,6 +321,7 @@ fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left
     let left = Left {
         consumer: consumer.name.clone(),
         role: consumer.role.word(),
+        is_control_plane: consumer.role.is_control_plane(),
         concern,
         why,
         until,
@@ -313,31 +354,37 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<(Concern
             }
         };
     }
-    if goal.has_invented_svid(consumer, seen) {
-        let why = "has an SVID of the CA that Sentry invented; peers of the kept CA refuse it until it is restarted";
-        return Some((Concern::InventedSvid, why.to_owned(), None));
-    }
     if consumer.accepts == Answer::Proven(false) {
         return Some((Concern::Refuses, "refuses the new chain".to_owned(), None));
     }
-    if let Some(held) = consumer.held.proven() {
-        if consumer.role.profile() == crate::pki::Profile::Webhook && !trusts_its_server(consumer, seen) {
-            return Some((Concern::Refuses, "does not verify the chain that is served to it".to_owned(), None));
-        }
-        if holds_target(goal, held) {
-            return None;
-        }
-        return Some(match seen.until(&goal.target.issuer.chain, held, consumer.role.profile()) {
-            Ok(until) => (Concern::OldTrust, "holds only older trust anchors".to_owned(), Some(until)),
-            Err(refusal) => (Concern::Refuses, format!("refuses the new chain: {refusal}"), None),
+    let held = consumer.held.proven();
+    let until = held.map(|held| seen.until(&goal.target.issuer.chain, held, consumer.role.profile()));
+    if let Some(Err(refusal)) = &until {
+        let before = goal.previous.as_ref().map(|previous| &previous.issuer.chain).filter(|_| !goal.may_break());
+        let refused = |chain| held.is_some_and(|held| seen.until(chain, held, consumer.role.profile()).is_err());
+        return Some(if before.is_some_and(|chain| refused(chain)) {
+            (Concern::RefusedBefore, format!("refuses the new chain as it did the one before: {refusal}"), None)
+        } else {
+            (Concern::Refuses, format!("refuses the new chain: {refusal}"), None)
         });
     }
-    match (&consumer.holds, &consumer.accepts) {
-        (Answer::Proven(true), _) => None,
-        (Answer::Proven(false), _) => {
-            let until = super::strategy::bridge_end(goal, seen);
-            Some((Concern::OldTrust, "holds only older trust anchors".to_owned(), until))
+    if !trusts_its_server(consumer, seen) {
+        return Some((Concern::Refuses, "does not verify the chain that is served to it".to_owned(), None));
+    }
+    if goal.has_invented_svid(consumer, seen) {
+        let why =
+            "may have an SVID of the CA that Sentry invented, which peers of the kept CA refuse until it is restarted";
+        return Some((Concern::InventedSvid, why.to_owned(), None));
+    }
+    let older = |until| Some((Concern::OldTrust, "holds only older trust anchors".to_owned(), until));
+    match (held, &consumer.holds) {
+        (Some(held), _) if holds_target(goal, held) => None,
+        (Some(_), _) => older(until.and_then(Result::ok)),
+        (None, Answer::Proven(true)) => None,
+        (None, Answer::Proven(false)) => older(goal.worst_until(seen, consumer.role.profile())),
+        (None, Answer::NotAsked) if goal.issuer_alone(seen).is_none() => {
+            unseen("an older anchor has the same key, so that a handshake does not tell them apart")
         }
-        (holds, _) => unseen(holds.why_not().or(consumer.held.why_not()).unwrap_or("it cannot be asked")),
+        (None, holds) => unseen(holds.why_not().or(consumer.held.why_not()).unwrap_or("it cannot be asked")),
     }
 }

@@ -87,6 +87,12 @@ impl Record {
         Self { status: Status::Open, goal }
     }
 
+    /// Whether it waits to be gone on with. One whose CA is accepted by nobody at `horizon` any more is over: a new
+    /// rotation takes its place.
+    pub fn is_open(&self, seen: &Observed, horizon: Timestamp) -> bool {
+        self.status == Status::Open && self.goal.target.until(seen).is_some_and(|end| end >= horizon)
+    }
+
     /// The trio to carry along where Sentry has invented a CA since: the published root is in neither the target nor
     /// the previous bundle, and somebody (as far as that can be seen) holds only others. `None`: it has not, or what was kept has expired.
     pub fn kept(&self, seen: &Observed) -> Option<Trio> {

@@ -42,65 +42,79 @@ pub enum Outcome {
 }
 
 /// How many moves were made, and how it ended.
-#[derive(Debug)]
 pub struct Run {
     /// How it ended.
     pub outcome: Outcome,
     /// How many moves were made.
     pub moves: usize,
+    /// How many of them were restarts.
+    pub restarts: usize,
+    /// The last look.
+    pub seen: Observed,
 }
 
-/// Works towards the record's goal, from a look at what [`need`] names under the lock, until it is reached or can't be. The record is saved again when the goal is
-/// extended or reached. Errors are the mesh's, and say whether something was changed before.
+/// Works towards the record's goal, from a look at what [`need`] names under the lock, until it is reached or can't be.
+/// The record is saved again when the goal is extended or reached. Errors are the mesh's, and say whether something was
+/// changed before.
 pub async fn run<M: Mesh>(
-    mesh: &mut M,
-    record: &mut Record,
-    seen: Observed,
-    limits: Limits,
-    entropy: Entropy<'_>,
-    tell: &mut dyn FnMut(Event),
-) -> Result<Run, Error> {
-    let mut moves = 0;
-    let ended = follow(mesh, record, seen, limits, entropy, tell, &mut moves).await;
-    match ended {
-        Ok(outcome) => Ok(Run { outcome, moves }),
-        Err(why) if moves > 0 => Err(why.after_changes()),
-        Err(why) => Err(why),
-    }
-}
-
-async fn follow<M: Mesh>(
     mesh: &mut M,
     record: &mut Record,
     mut seen: Observed,
     limits: Limits,
     entropy: Entropy<'_>,
     tell: &mut dyn FnMut(Event),
-    moves: &mut usize,
+) -> Result<Run, Error> {
+    let mut made = Made::default();
+    let ended = follow(mesh, record, &mut seen, limits, entropy, tell, &mut made).await;
+    let Made { moves, restarts } = made;
+    match ended {
+        Ok(outcome) => Ok(Run { outcome, moves, restarts, seen }),
+        Err(why) if moves > 0 => Err(why.after_changes()),
+        Err(why) => Err(why),
+    }
+}
+
+/// What a run has done so far.
+#[derive(Default)]
+struct Made {
+    moves: usize,
+    restarts: usize,
+}
+
+async fn follow<M: Mesh>(
+    mesh: &mut M,
+    record: &mut Record,
+    seen: &mut Observed,
+    limits: Limits,
+    entropy: Entropy<'_>,
+    tell: &mut dyn FnMut(Event),
+    made: &mut Made,
 ) -> Result<Outcome, Error> {
     let mut changed: Timestamp = seen.now;
+    let mut has_changed = false;
     let mut full = false;
     let mut waiting = String::new();
     loop {
-        if record.goal.invented(&seen).is_some() {
-            adopt(mesh, record, &seen, entropy, tell).await?;
+        if record.goal.invented(seen).is_some() {
+            adopt(mesh, record, seen, entropy, tell).await?;
         }
-        let step = next(&record.goal, &seen, full, seen.now.duration_since(changed), limits);
+        let step = next(&record.goal, seen, full, seen.now.duration_since(changed), limits);
         if let (Step::Do(_) | Step::Wait(..), Some(signal)) = (&step, mesh.interrupted()) {
             return Ok(Outcome::Interrupted(signal));
         }
         full = matches!(step, Step::LookAgain);
         let wanted = match step {
             Step::Do(step) => {
-                make(mesh, &step, &seen, tell).await?;
-                *moves += 1;
-                let paper = after(&seen, &step);
+                make(mesh, &step, seen, tell).await?;
+                made.moves += 1;
+                made.restarts += usize::from(matches!(step, Move::Restart { .. }));
+                let paper = after(seen, &step);
                 if let Step::Do(nudge @ Move::Nudge) = next(&record.goal, &paper, false, SignedDuration::ZERO, limits) {
                     make(mesh, &nudge, &paper, tell).await?;
-                    *moves += 1;
+                    made.moves += 1;
                     mesh.pause().await;
                 }
-                changed = seen.now;
+                has_changed = true;
                 waiting.clear();
                 need_after_move(&record.goal, &paper)
             }
@@ -112,7 +126,7 @@ async fn follow<M: Mesh>(
                 mesh.pause().await;
                 wanted
             }
-            Step::LookAgain => need(&record.goal, &seen),
+            Step::LookAgain => need(&record.goal, seen),
             Step::Done(left) => {
                 if record.goal.is_recorded() && !left.iter().any(Left::is_unfinished) {
                     record.status = Status::Done;
@@ -123,7 +137,11 @@ async fn follow<M: Mesh>(
             Step::Blocked(found) => return Ok(Outcome::Blocked(found)),
             Step::Stuck(why) => return Ok(Outcome::Stuck(why)),
         };
-        seen = mesh.observe(&wanted).await?;
+        *seen = mesh.observe(&wanted).await?;
+        // Why: a move may take long itself, and a proof has its time from then on.
+        if std::mem::take(&mut has_changed) {
+            changed = seen.now;
+        }
     }
 }
 

@@ -7,10 +7,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::goal::{CannotStage, Goal, Restart, Strategy, Trio, live};
-use super::safety::in_words;
-use super::{Record, plan};
-use crate::mesh::{Observed, Role, layers, live_bridges};
-use crate::pki::{self, Certificate, Entropy, Issuer, PrivateKey, Profile, TrustBundle, Validity};
+use super::safety::{breaks, in_words};
+use super::{Move, Record, plan};
+use crate::mesh::{Observed, Pair, Role, layers, live_bridges};
+use crate::pki::{self, Certificate, Entropy, Issuer, PrivateKey, Profile, TrustBundle, Validity, below};
 
 /// What the caller brings to a rotation.
 #[derive(Clone)]
@@ -80,7 +80,10 @@ pub fn choose(
         return Ok(proposal);
     }
     if tried.is_empty() {
-        let why = "what is published is damaged and has not expired, and no record has the CA; by name only";
+        let why = match seen.published.pair {
+            Pair::Absent => "nothing is published, while somebody may hold a CA that no record has; by name only",
+            _ => "what is published is damaged and has not expired, and no record has the CA; by name only",
+        };
         tried.push((Strategy::Replace, why.to_owned()));
     }
     Err(NoStrategy(tried))
@@ -96,24 +99,34 @@ fn candidates(request: &Request, seen: &Observed, record: Option<&Record>) -> Ve
         return vec![strategy];
     }
     let published = &seen.published;
-    let nothing_there = published.chain.is_empty() && published.all_anchors().is_empty();
+    let under = |root: &Certificate| match &request.inputs {
+        Inputs::Key(key) if key.matches(root) => Some(Strategy::SameKey),
+        Inputs::Given(trio) if trio_under(trio, root, seen) => Some(Strategy::Issuer),
+        _ => None,
+    };
     if let Some(root) = seen.signing_root() {
-        return vec![match &request.inputs {
-            Inputs::Key(key) if key.matches(root) => Strategy::SameKey,
-            Inputs::Given(trio) if trio_under(trio, root, seen) => Strategy::Issuer,
-            _ => Strategy::Bridge,
-        }];
+        return vec![under(root).unwrap_or(Strategy::Bridge)];
     }
     if record.is_some_and(|record| record.goal.target.until(seen).is_some()) {
         return vec![Strategy::Bridge];
     }
-    if nothing_there && seen.consumers.iter().all(|consumer| consumer.role == Role::Sentry) {
+    if published.pair == Pair::Absent && nobody_runs(seen) {
         return vec![Strategy::Create];
     }
-    let expired = |certificate: &Certificate| certificate.is_expired(seen.now);
-    let has_expired = published.chain.iter().take(1).any(expired)
-        || (!published.anchors.is_empty() && published.anchors.iter().all(expired));
-    if has_expired { vec![Strategy::Replace] } else { Vec::new() }
+    let has_expired = seen.former_root().is_some();
+    let strategy = has_expired.then(|| live_root(seen).and_then(under).unwrap_or(Strategy::Replace));
+    strategy.into_iter().collect()
+}
+
+/// Whether nobody is there whom a first CA could cut off. In a directory nobody can be seen, and nobody has had a CA.
+fn nobody_runs(seen: &Observed) -> bool {
+    seen.is_directory()
+        || (seen.consumers_complete && seen.consumers.iter().all(|consumer| consumer.role == Role::Sentry))
+}
+
+/// The anchor under which a new issuer takes the place of the live one, which may have expired while its root has not.
+fn live_root(seen: &Observed) -> Option<&Certificate> {
+    seen.signing_root().or_else(|| seen.former_root().filter(|root| !root.is_expired(seen.now)))
 }
 
 fn trio_under(trio: &Trio, root: &Certificate, seen: &Observed) -> bool {
@@ -124,6 +137,15 @@ fn trio_under(trio: &Trio, root: &Certificate, seen: &Observed) -> bool {
 const MOST_BRIDGES: usize = 8;
 
 fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> Option<String> {
+    if goal.target.until(seen).is_none() {
+        return Some("the CA that it would publish is accepted by nobody now".to_owned());
+    }
+    // Why: what nobody can read is judged by what is published, which the trust write itself makes look better.
+    let switch = Move::PublishIssuer { issuer: goal.target.issuer.clone() };
+    let found = breaks(goal, &switch, seen);
+    if !found.is_empty() {
+        return Some(in_words(&found));
+    }
     if let Err(breaks) = plan(goal, seen) {
         return Some(in_words(&breaks));
     }
@@ -151,11 +173,11 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
     })
 }
 
-/// When the bridge that a goal adds ends: the first end among the certificates behind the new issuer that peers with
-/// an older root need.
+/// When the bridge that a goal adds ends, for a peer that holds only the root which signs before the rotation.
 pub fn bridge_end(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
-    let old = goal.previous.as_ref()?;
-    seen.until(&goal.target.issuer.chain, old.trust.anchors(), Profile::Spiffe).ok()
+    let root = goal.previous.as_ref()?.root()?;
+    let alone = std::slice::from_ref(root);
+    (goal.target.root() != Some(root)).then(|| seen.until(&goal.target.issuer.chain, alone, Profile::Spiffe).ok())?
 }
 
 fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> String {
@@ -181,6 +203,8 @@ fn propose(
     record: Option<&Record>,
     entropy: Entropy,
 ) -> Result<Proposal, CannotStage> {
+    // Why: what may break every call carries nothing along.
+    let record = record.filter(|_| !strategy.may_break());
     let from = starting_point(seen, record, entropy)?;
     let minter = Minter { request, seen, record, from: from.as_ref() };
     let (target, root_key) = minter.target(strategy, entropy)?;
@@ -194,7 +218,8 @@ fn propose(
         Strategy::Abort => record.and_then(|record| record.goal.previous.clone()),
         _ => from.or_else(|| Trio::published(seen)),
     };
-    let restart = request.restart.or((strategy == Strategy::Replace).then_some(super::Scope::ControlPlane));
+    let replaces = strategy == Strategy::Replace && !seen.control_plane.is_empty();
+    let restart = request.restart.or(replaces.then_some(super::Scope::ControlPlane));
     let goal = Goal {
         strategy,
         invented,
@@ -335,30 +360,19 @@ impl Minter<'_> {
     /// stood behind that one stays: peers that hold only an older root need it.
     fn with_tail(&self, mut chain: Vec<Certificate>) -> Result<Vec<Certificate>, CannotStage> {
         let live_chain = &self.from()?.issuer.chain;
-        let own = self.own_length(live_chain);
-        chain.extend(live(&live_chain[own.min(live_chain.len())..], self.seen.now));
+        let own = below(live_chain, self.live_root()?).len();
+        chain.extend(live(&live_chain[own..], self.seen.now));
         Ok(chain)
     }
 
-    /// How many certificates of the live chain stand before the cross certificate of the live root: the issuer, and
-    /// intermediates of the caller's own.
-    fn own_length(&self, live_chain: &[Certificate]) -> usize {
-        let Ok(root) = self.live_root() else { return 1 };
-        live_chain
-            .iter()
-            .position(|c| c.subject_der() == root.subject_der() && c.spki_der() == root.spki_der())
-            .unwrap_or(live_chain.len())
-    }
-
     fn live_root(&self) -> Result<&Certificate, CannotStage> {
-        self.seen.signing_root().ok_or(CannotStage::NoRoot)
+        live_root(self.seen).ok_or(CannotStage::NoRoot)
     }
 
-    /// `new` in front of every anchor that is published and has not expired.
+    /// `new` in front of every anchor that is published.
     fn beside_the_old(&self, new: &[Certificate]) -> Result<TrustBundle, CannotStage> {
-        let old = self.from.map_or_else(|| self.seen.published.anchors.clone(), |trio| trio.trust.anchors().to_vec());
-        let kept = old.into_iter().filter(|anchor| !anchor.is_expired(self.seen.now));
-        bundle(new.iter().cloned().chain(kept).collect())
+        let old = self.from.map_or_else(|| self.seen.published.own_anchors(), |trio| trio.trust.anchors().to_vec());
+        bundle(new.iter().cloned().chain(old).collect())
     }
 }
 

@@ -76,6 +76,7 @@ pub enum Cut {
     After,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that a test sets")]
 pub struct Model {
     pub now: Timestamp,
     pub secret: Trio,
@@ -89,6 +90,8 @@ pub struct Model {
     pub cut: Option<(u64, Cut)>,
     /// Whether random events happen while time passes.
     pub restless: bool,
+    /// Whether the sidecars cannot be listed.
+    pub hidden: bool,
     /// Pairs that may refuse each other: those of a mesh that was broken before.
     pub broken: bool,
     pub chance: Chance,
@@ -147,6 +150,7 @@ impl Model {
             invented: 0,
             cut: None,
             restless: false,
+            hidden: false,
             broken: false,
             accepted: HashMap::new(),
             locked: false,
@@ -283,6 +287,25 @@ impl Model {
         }
     }
 
+    /// How many writes there were, those of the record and those that were cut off included.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// An issuer under the live root, whose key is given, that ended an hour ago.
+    pub fn expire_issuer(&mut self, root_key: &PrivateKey) {
+        let hour = SignedDuration::from_hours(1);
+        let validity = Validity { not_before: self.now - hour * 2, not_after: self.now - hour };
+        let mut chance = Chance::new(self.chance.below(u64::MAX));
+        let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+        let key = PrivateKey::generate(&mut entropy);
+        let root = &self.secret.trust.anchors()[0];
+        let ended = issuer(root, root_key, "cluster.local", "dapr-system", &key, &validity, &mut entropy).unwrap();
+        self.secret.issuer.chain[0] = ended;
+        self.secret.issuer.key = key;
+        self.versions.0 += 1;
+    }
+
     fn cut_here(&mut self) -> Option<Cut> {
         let here = self.steps;
         self.steps += 1;
@@ -368,7 +391,7 @@ impl Model {
         }
         for process in &self.processes {
             let is_sidecar = matches!(process.role, Role::Sidecar { .. });
-            if is_sidecar && !need.consumers {
+            if is_sidecar && (self.hidden || !need.consumers) {
                 continue;
             }
             let mut consumer = Consumer::new(process.role.clone(), &process.name);
@@ -449,7 +472,7 @@ impl Mesh for Model {
             settings: Settings::default(),
             published: self.published(),
             consumers: self.consumers(need),
-            consumers_complete: true,
+            consumers_complete: !self.hidden,
             control_plane: services.collect(),
             ..Observed::default()
         })
