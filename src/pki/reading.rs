@@ -7,7 +7,7 @@ use super::pem::{self, PemProblem, check_anchor};
 use super::{Certificate, Fingerprint};
 
 /// What a Dapr component has in hand after reading a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Exactly those that it reads, in order; none if it refuses the whole.
     pub certificates: Vec<Certificate>,

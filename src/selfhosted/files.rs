@@ -18,62 +18,72 @@ const CHAIN: &str = "issuer.crt";
 const KEY: &str = "issuer.key";
 const RECORD: &str = "record.json";
 
-/// The three files as they are.
-pub struct Trio {
-    trust: Vec<u8>,
-    chain: Vec<u8>,
-    key: Zeroizing<Vec<u8>>,
+/// The three files as they are, each if it is there.
+#[derive(Default)]
+pub struct Files {
+    trust: Option<Zeroizing<Vec<u8>>>,
+    chain: Option<Zeroizing<Vec<u8>>>,
+    key: Option<Zeroizing<Vec<u8>>>,
 }
 
-impl Trio {
-    /// Reads them; `None` if none is there. Errors if only some are, which makes Sentry invent a CA.
-    pub fn read(directory: &Path) -> Result<Option<Self>, Error> {
-        let read = [TRUST, CHAIN, KEY].map(|name| (name, read(&directory.join(name))));
-        let mut found = Vec::new();
-        let mut missing = Vec::new();
-        for (name, bytes) in read {
-            match bytes? {
-                Some(bytes) => found.push(bytes),
-                None => missing.push(format!("`{name}`")),
-            }
-        }
-        match <[Zeroizing<Vec<u8>>; 3]>::try_from(found) {
-            Ok([mut trust, mut chain, key]) => {
-                Ok(Some(Self { trust: std::mem::take(&mut *trust), chain: std::mem::take(&mut *chain), key }))
-            }
-            Err(none) if none.is_empty() => Ok(None),
-            Err(_) => {
-                let (place, missing) = (directory.display(), missing.join(" and "));
-                let error = Error::failed(format!("`{place}` holds a part of a CA: {missing} is missing"));
+impl Files {
+    /// Reads them.
+    pub fn read(directory: &Path) -> Result<Self, Error> {
+        let read = |name: &str| read(&directory.join(name));
+        Ok(Self { trust: read(TRUST)?, chain: read(CHAIN)?, key: read(KEY)? })
+    }
+
+    fn named(&self) -> [(&'static str, Option<&[u8]>); 3] {
+        [(TRUST, &self.trust), (CHAIN, &self.chain), (KEY, &self.key)]
+            .map(|(name, bytes)| (name, bytes.as_ref().map(|bytes| bytes.as_slice())))
+    }
+
+    /// Errors if only some of them are there: Sentry invents a CA then. So does a run that was killed while it made a
+    /// first CA, and only its record can tell.
+    pub fn check(&self, directory: &Path) -> Result<(), Error> {
+        match self.pair() {
+            Pair::Unequal(missing) => {
+                let error = Error::failed(format!("`{}` holds a part of a CA: {missing}", directory.display()));
                 Err(error.hint("put the missing file back, or move the others away to begin with a new CA"))
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn pair(&self) -> Pair {
+        let missing: Vec<String> =
+            self.named().iter().filter(|(_, bytes)| bytes.is_none()).map(|(name, _)| format!("`{name}`")).collect();
+        match missing.len() {
+            0 => Pair::Equal,
+            3 => Pair::Absent,
+            _ => Pair::Unequal(format!("{} is missing", missing.join(" and "))),
         }
     }
 
     /// Names these very bytes.
     pub fn version(&self) -> Version {
-        let parts = [&self.trust, &self.chain, &*self.key].map(|bytes| Fingerprint::of(bytes).to_string());
-        Version(parts.join("-"))
+        let name = |bytes: Option<&[u8]>| bytes.map(|bytes| Fingerprint::of(bytes).to_string()).unwrap_or_default();
+        Version(self.named().map(|(_, bytes)| name(bytes)).join("-"))
     }
 
     /// What Sentry reads from them.
     pub fn published(&self, directory: &Path) -> Published {
+        let [(_, trust), (_, chain), (_, key)] = self.named();
         let place = |name: &str| directory.join(name).display().to_string();
-        let trust = read_as_go(&self.trust);
-        let chain = read_chain_as_go(&self.chain);
+        let trust = trust.map(read_as_go).unwrap_or_default();
+        let chain = chain.map(read_chain_as_go).unwrap_or_default();
         let at = |name: &'static str| move |oddity| (place(name), oddity);
         let oddities = trust.oddities.into_iter().map(at(TRUST)).chain(chain.oddities.into_iter().map(at(CHAIN)));
         let oddities = oddities.collect();
-        let version = self.version();
         Published {
             mirror: trust.certificates.clone(),
             anchors: trust.certificates,
             chain: chain.certificates,
-            key: PrivateKey::parse(&self.key).ok(),
-            pair: Pair::Equal,
+            key: key.and_then(|key| PrivateKey::parse(key).ok()),
+            pair: self.pair(),
             oddities,
-            secret: version.clone(),
-            config_map: version,
+            secret: self.version(),
+            config_map: self.version(),
             ..Published::default()
         }
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::interrupt::Interrupts;
-use crate::mesh::{Identity, Observed, Pair, Published};
-use crate::rotation::{Mesh, Move, Need, Record};
-use files::Trio;
+use crate::mesh::{Identity, Observed};
+use crate::rotation::{Mesh, Move, Need, Record, Status};
+use files::Files;
 use lock::Lock;
 
 /// Where the record and the lock are kept, beside the three files.
@@ -47,11 +47,12 @@ impl Directory {
     }
 
     fn look(&self) -> Result<Observed, Error> {
-        let trio = Trio::read(&self.path)?;
-        let published = match &trio {
-            Some(trio) => trio.published(&self.path),
-            None => Published { pair: Pair::Absent, ..Published::default() },
-        };
+        let files = Files::read(&self.path)?;
+        let is_open = || files::load(&self.own()).map(|record| record.is_some_and(|r| r.status == Status::Open));
+        if files.check(&self.path).is_err() && !is_open()? {
+            files.check(&self.path)?;
+        }
+        let published = files.published(&self.path);
         let named = identity::of(&published, &self.naming)?;
         Ok(Observed {
             now: now(),
@@ -80,9 +81,8 @@ impl Mesh for Directory {
 
     async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error> {
         self.held_lock()?;
-        let now = Trio::read(&self.path)?.map(|trio| trio.version()).unwrap_or_default();
-        if now != seen.published.secret {
-            let error = Error::new(Kind::Unfinished, format!("somebody else wrote into `{}`", self.path.display()));
+        if Files::read(&self.path)?.version() != seen.published.secret {
+            let error = Error::failed(format!("somebody else wrote into `{}`", self.path.display()));
             return Err(error.hint("run the same command again: it goes on from what is there now"));
         }
         let own = self.own();
@@ -138,6 +138,7 @@ pub fn default_directory() -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::error::Kind;
+    use crate::mesh::Pair;
     use crate::pki::{Issuer, PrivateKey, TrustBundle, Validity, issuer, root};
     use crate::rotation::{Goal, Strategy, Trio as GoalTrio};
 
@@ -206,8 +207,25 @@ mod tests {
         let other = goal(2).target.issuer.key.to_pem();
         std::fs::write(&key, other.as_bytes()).expect("somebody else writes");
         let error = mesh.apply(&publish(&goal(3)), &seen).await.expect_err("it is not what was seen");
-        assert_eq!(error.kind(), Kind::Unfinished);
+        assert_eq!(error.kind(), Kind::Failed, "the loop knows whether something was changed before");
         assert_eq!(std::fs::read(&key).expect("it is there"), other.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_first_ca_is_completed_from_the_record_and_refused_without_one() {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut mesh = directory(&home);
+        mesh.lock().await.expect("nobody has it");
+        let goal = goal(1);
+        std::fs::write(home.path().join("certs/ca.crt"), goal.target.trust.to_pem()).expect("there is room");
+        let error = mesh.observe(&Need::default()).await.err().expect("only a part is there").to_string();
+        assert!(error.contains("`issuer.crt` and `issuer.key` is missing"), "{error}");
+        mesh.save(&Record::open(goal.clone())).await.expect("there is room");
+        let seen = mesh.observe(&Need::default()).await.expect("a killed run is gone on with");
+        assert!(matches!(seen.published.pair, Pair::Unequal(_)));
+        mesh.apply(&publish(&goal), &seen).await.expect("there is room");
+        let seen = mesh.observe(&Need::default()).await.expect("it is whole");
+        assert_eq!(seen.published.pair, Pair::Equal);
     }
 
     #[tokio::test]
