@@ -130,6 +130,7 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
     let seen = mesh.observe(&ALL).await.unwrap();
     let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut |_| ()).await.unwrap();
     assert!(matches!(ended.outcome, Outcome::Done(_)));
+    mesh.unlock().await.unwrap();
     let mut writes = server.writes();
     writes[..2].sort();
     assert_eq!(
@@ -141,10 +142,10 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
             "PATCH roles/dapr-sentry",
             "PATCH configmaps/dapr-trust-bundle",
             "PATCH secrets/dapr-trust-bundle",
-            "PATCH roles/dapr-sentry",
             "PATCH secrets/dapr-trust-bundle",
             "POST events",
             "PUT secrets/mtls-rotation",
+            "PATCH roles/dapr-sentry",
         ]
     );
     let conditional =
@@ -173,7 +174,6 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
     assert_eq!(note["by"], "tester");
     assert_eq!(note["before"], ca.issuer.certificate().fingerprint().to_string());
 
-    mesh.unlock().await;
     assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "", "the lock is given back");
     let log = server.log();
     let keys = [&ca.issuer.key, &record.goal.target.issuer.key].map(|key| {
@@ -263,10 +263,13 @@ async fn a_lost_answer_is_no_no() {
     ] {
         for nth in [2, 3] {
             let (server, _) = cluster();
+            let rules = server.get(ROLE)["rules"].clone();
             let (mut mesh, step, seen) = about_to_write(&server, true).await;
             // The first one is the dry run.
             server.fail_nth(what, fault, nth);
             mesh.apply(&step, &seen).await.unwrap_or_else(|why| panic!("{what} {fault:?} {nth}: {why}"));
+            mesh.unlock().await.unwrap_or_else(|why| panic!("{what} {fault:?} {nth}: {why}"));
+            assert_eq!(server.get(ROLE)["rules"], rules, "{what} {fault:?} {nth}");
             assert!(is_equal_pair(&server) && !is_fenced(&server), "{what} {fault:?}");
             let anchors = mesh.observe(&ALL).await.unwrap().published.anchors.len();
             assert_eq!(anchors, 2, "{what} {fault:?}: published once");
@@ -284,6 +287,7 @@ async fn a_conflict_changes_nothing_and_says_who_wrote() {
     assert!(error.to_string().contains("`somebody` at 2026-06-01T00:00:00Z"), "{error}");
     assert_eq!(error.kind(), Kind::Failed, "nothing was changed");
     assert_eq!(server.get(SECRET)["data"], before);
+    mesh.unlock().await.unwrap();
     assert!(!is_fenced(&server), "the fence is given back");
 }
 
@@ -304,8 +308,137 @@ async fn a_secret_that_cannot_be_written_takes_the_config_map_back() {
     server.fail_nth("PATCH secrets/dapr-trust-bundle", Fault::Forbidden, 2);
     let error = mesh.apply(&step, &seen).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unfinished, "{error}");
+    mesh.unlock().await.unwrap();
     assert!(is_equal_pair(&server) && !is_fenced(&server));
     assert_eq!(server.get(CONFIG_MAP)["data"]["ca.crt"], ca.trust.to_pem());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_once_stays_lost_whatever_is_answered_later() {
+    for later in [Fault::Refused, Fault::Busy(1), Fault::ServerError, Fault::Silent, Fault::Forbidden] {
+        let (server, _) = cluster();
+        let (mut mesh, step, seen) = about_to_write(&server, true).await;
+        server.fail_nth("PATCH secrets/dapr-trust-bundle", Fault::LostAnswer, 2);
+        server.fail("PATCH secrets/dapr-trust-bundle", later, 1000);
+        mesh.apply(&step, &seen).await.unwrap_or_else(|why| panic!("it took place, whatever {later:?} says: {why}"));
+        assert!(is_equal_pair(&server), "{later:?}");
+        assert_eq!(mesh.observe(&ALL).await.unwrap().published.anchors.len(), 2, "{later:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_of_which_nothing_is_known_is_made_to_follow_the_secret() {
+    let (server, ca) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.fail_nth("PATCH configmaps/dapr-trust-bundle", Fault::LostAnswer, 2);
+    server.fail("PATCH configmaps/dapr-trust-bundle", Fault::Refused, 24);
+    server.fail("GET configmaps/dapr-trust-bundle", Fault::Refused, 8);
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unfinished, "{error}");
+    assert!(is_equal_pair(&server));
+    assert_eq!(server.get(CONFIG_MAP)["data"]["ca.crt"], ca.trust.to_pem());
+    mesh.unlock().await.unwrap();
+    assert!(!is_fenced(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fence_stands_around_a_torn_pair_until_it_is_repaired() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.fail_nth("PATCH secrets/dapr-trust-bundle", Fault::Forbidden, 2);
+    server.fail_nth("PATCH configmaps/dapr-trust-bundle", Fault::Forbidden, 3);
+    server.fail("PATCH configmaps/dapr-trust-bundle", Fault::Forbidden, 1000);
+    let before = tokio::time::Instant::now();
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert!(before.elapsed() >= Duration::from_secs(60), "it was not given up early");
+    assert_eq!(error.kind(), Kind::Unfinished);
+    let left = mesh.unlock().await.unwrap_err();
+    assert_eq!(left.kind(), Kind::Unfinished);
+    assert!(left.to_string().contains("stays taken"), "{left}");
+    assert!(left.hints()[0].contains("mtls renew-certificate --resume"), "{:?}", left.hints());
+    assert!(!is_equal_pair(&server) && is_fenced(&server));
+
+    server.heal();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    assert!(is_fenced(&server), "taking the lock repairs no pair");
+    mesh.apply(&step, &seen).await.unwrap();
+    mesh.unlock().await.unwrap();
+    assert!(is_equal_pair(&server) && !is_fenced(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_without_a_trust_bundle_does_not_empty_the_config_map() {
+    let (server, ca) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.fail_nth("PATCH secrets/dapr-trust-bundle", Fault::WrittenBefore("data/ca.crt"), 2);
+    server.fail("PATCH secrets/dapr-trust-bundle", Fault::Forbidden, 10);
+    server.keep_alive(SECRET, |secret, _| secret["data"]["ca.crt"] = json!(""));
+    mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(server.get(CONFIG_MAP)["data"]["ca.crt"], ca.trust.to_pem());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fence_outlasts_a_reload_that_was_about_to_begin() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    mesh.apply(&step, &seen).await.unwrap();
+    let (goal, seen) = goal(&mut mesh).await;
+    mesh.apply(&Move::PublishIssuer { issuer: seen.published.issuer().unwrap() }, &seen).await.unwrap();
+    drop(goal);
+    let seen = mesh.observe(&ALL).await.unwrap();
+    mesh.apply(&Move::Nudge, &seen).await.unwrap();
+    assert!(is_fenced(&server), "a Sentry that read one half before may still store a CA of its own");
+    mesh.pause().await;
+    assert!(!is_fenced(&server), "its reload is over");
+
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    mesh.apply(&step, &seen).await.unwrap();
+    let before = tokio::time::Instant::now();
+    mesh.unlock().await.unwrap();
+    assert!((1000..1500).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
+    assert!(!is_fenced(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_somebody_wrote_over_the_fence_stay() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    mesh.apply(&step, &seen).await.unwrap();
+    let mut role = server.get(ROLE);
+    role["rules"] = json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "update", "patch"] }]);
+    server.put(ROLE, role.clone());
+    mesh.unlock().await.unwrap();
+    assert_eq!(server.get(ROLE)["rules"], role["rules"]);
+    assert!(server.get(ROLE)["metadata"]["annotations"]["mtls.dapr.io/fence"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fence_of_another_run_is_left_to_it() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    mesh.apply(&step, &seen).await.unwrap();
+    let mut role = server.get(ROLE);
+    let mark = &mut role["metadata"]["annotations"]["mtls.dapr.io/fence"];
+    let mut theirs: Value = serde_json::from_str(mark.as_str().unwrap()).unwrap();
+    theirs["by"] = json!("ann@host/1/0");
+    *mark = json!(theirs.to_string());
+    server.put(ROLE, role);
+    mesh.unlock().await.unwrap();
+    assert!(is_fenced(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_changed_since_it_was_read_is_read_once_more_and_fenced() {
+    for nth in [1, 2] {
+        let (server, _) = cluster();
+        let (mut mesh, step, seen) = about_to_write(&server, true).await;
+        server.fail_nth("PATCH roles/dapr-sentry", Fault::WrittenBefore("metadata/uid"), nth);
+        mesh.apply(&step, &seen).await.unwrap();
+        assert!(is_fenced(&server), "{nth}");
+        mesh.unlock().await.unwrap();
+        assert!(!is_fenced(&server), "{nth}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,12 +477,21 @@ async fn a_fence_left_behind_is_seen_and_removed_by_the_next_writer() {
     let (server, _) = cluster();
     let mut role = server.get(ROLE);
     let kept = role["rules"].clone();
-    role["metadata"]["annotations"] = json!({ "mtls.dapr.io/fence": kept.to_string() });
-    role["rules"] = json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }]);
+    let mark = json!({ "by": "ann@host/1/0", "rules": kept });
+    role["metadata"]["annotations"] = json!({ "mtls.dapr.io/fence": mark.to_string() });
+    role["rules"][0]["verbs"] = json!(["get"]);
+    role["rules"][1]["verbs"] = json!(["get", "watch", "list"]);
     server.put(ROLE, role);
     assert_eq!(server.reader().observe(&ALL).await.unwrap().fence, Fence::Left);
     let mut mesh = server.mesh(true);
     mesh.observe(&ALL).await.unwrap();
+    let whole = server.get(CONFIG_MAP);
+    server.put(CONFIG_MAP, json!({ "data": { "ca.crt": "torn" }, "metadata": {} }));
+    mesh.lock().await.unwrap();
+    assert!(is_fenced(&server), "the pair was torn after the look, and is looked at under the lock");
+    server.put(CONFIG_MAP, whole);
+    mesh.unlock().await.unwrap();
+    assert_eq!(server.get(ROLE)["rules"], kept);
     mesh.lock().await.unwrap();
     assert_eq!(server.get(ROLE)["rules"], kept);
     assert_eq!(mesh.observe(&ALL).await.unwrap().fence, Fence::Down);
@@ -374,7 +516,7 @@ async fn the_lock_is_refused_by_a_holder_that_lives_and_taken_over_from_one_that
     let mut second = server.mesh(true);
     let (refused, ()) = tokio::join!(second.lock(), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        first.unlock().await;
+        first.unlock().await.unwrap();
     });
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("or was until just now"), "it worked while the second one waited: {text}");
@@ -385,7 +527,7 @@ async fn the_lock_is_refused_by_a_holder_that_lives_and_taken_over_from_one_that
     let mut mesh = server.mesh(true);
     mesh.lock().await.unwrap();
     assert!((15..17).contains(&before.elapsed().as_secs()), "15 s after it was last heard of: {:?}", before.elapsed());
-    mesh.unlock().await;
+    mesh.unlock().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -401,7 +543,7 @@ async fn a_holder_that_lost_the_lock_writes_no_more() {
     let record = Record::open(goal(&mut mesh).await.0);
     assert!(mesh.save(&record).await.is_err());
     assert_eq!(server.get(RECORD), Value::Null);
-    mesh.unlock().await;
+    mesh.unlock().await.unwrap();
     assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "ann@host/1/0", "the other's lock is left alone");
 }
 

@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::cli::{Cli, Command, ShowArgs};
 use crate::error::Error;
 use crate::mesh::{Layer, Observed, Recorded, layers};
-use crate::rotation::{Event, Need, Record};
+use crate::rotation::{Event, Mesh, Need, Record};
 use crate::ui::Ui;
 pub use place::{Place, Renewing};
 
@@ -72,6 +72,19 @@ fn tell(event: &Event, show: &ShowArgs, ui: &Ui) {
         let _ = ui.dapr_line(show, &format!("Restarting {service}.."));
     }
     ui.event(event);
+}
+
+/// Gives the lock back, however the work ended. What could not be put back is an error by itself, and else a hint on
+/// the one that was first.
+async fn unlock<M: Mesh, T>(mesh: &mut M, ended: Result<T, Error>) -> Result<T, Error> {
+    match (ended, mesh.unlock().await) {
+        (ended, Ok(())) => ended,
+        (Ok(_), Err(left)) => Err(left),
+        (Err(why), Err(left)) => {
+            let why = why.after_changes().hint(left.to_string());
+            Err(left.hints().iter().fold(why, |why, hint| why.hint(hint.clone())))
+        }
+    }
 }
 
 /// Randomness of the operating system.

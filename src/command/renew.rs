@@ -80,7 +80,7 @@ async fn renew<M: Mesh>(
     mesh.lock().await?;
     ui.begin(moves.len());
     let ended = Box::pin(under_the_lock(mesh, args, &mut begun, &seen, ui)).await;
-    mesh.unlock().await;
+    let ended = super::unlock(mesh, ended).await;
     ui.end();
     let ended = ended.and_then(|ended| conclude(args, &begun.record.goal, ended, ui));
     ended.inspect_err(|why| {

@@ -29,8 +29,7 @@ async fn restart<M: Mesh>(mesh: &mut M, args: &RestartArgs, ui: &Ui) -> Result<(
     }
     mesh.lock().await?;
     let ended = under_the_lock(mesh, args, ui).await;
-    mesh.unlock().await;
-    let (goal, ended) = ended?;
+    let (goal, ended) = super::unlock(mesh, ended).await?;
     match ended.outcome {
         Outcome::Done(left) => {
             if ended.restarts > 0 {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -11,6 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
@@ -147,8 +148,15 @@ pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadataList;g
 const JSON: &str = "application/json";
 
 /// How often one request is tried, and how long all tries together may take beyond the first.
-const TRIES: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(20);
+#[derive(Clone, Copy)]
+struct Effort {
+    tries: u32,
+    patience: Duration,
+}
+
+const USUAL: Effort = Effort { tries: 4, patience: Duration::from_secs(20) };
+/// Where giving up would leave something half done.
+const UTMOST: Effort = Effort { tries: u32::MAX, patience: Duration::from_secs(60) };
 
 /// The API server, as the caller reaches it.
 #[derive(Clone)]
@@ -188,10 +196,13 @@ impl Api {
         let started = Instant::now();
         let mut tries = 1;
         let body = loop {
-            let sent = self.send(&grant, Method::GET, &path, None, accept).await;
-            match again(&sent, tries, started) {
+            let failure = match self.send(&grant, Method::GET, &path, None, accept).await {
+                Ok(body) => break body,
+                Err(failure) => failure,
+            };
+            match again(&failure, false, tries, started, USUAL) {
                 Some(wait) => tokio::time::sleep(wait).await,
-                None => break sent?,
+                None => return Err(failure),
             }
             tries += 1;
         };
@@ -202,8 +213,9 @@ impl Api {
     ///
     /// # Why
     /// An answer that was lost is not a no. The same request goes out again: it names the version that it changes (or
-    /// creates a name that must be free), so it is done at most once, and the second answer is 200 or 409.
-    /// [`Failure::Conflict`] and [`Failure::Lost`] therefore ask the caller to read and compare.
+    /// creates a name that must be free), so it is done at most once, and the second answer is 200 or 409. Any other
+    /// answer says nothing of the try whose answer was lost. [`Failure::Conflict`] and [`Failure::Lost`] therefore ask
+    /// the caller to read and compare.
     pub async fn change<T: DeserializeOwned>(
         &self,
         at: At<'_>,
@@ -211,21 +223,49 @@ impl Api {
         body: &[u8],
         dry_run: bool,
     ) -> Result<T, Failure> {
+        let dry = if dry_run { "&dryRun=All" } else { "" };
+        self.write(at, change, body, dry, USUAL).await
+    }
+
+    /// Changes something that must not stay half done: tries as long as a minute to learn what became of it.
+    pub async fn insist<T: DeserializeOwned>(&self, at: At<'_>, change: Change, body: &[u8]) -> Result<T, Failure> {
+        self.write(at, change, body, "", UTMOST).await
+    }
+
+    async fn write<T: DeserializeOwned>(
+        &self,
+        at: At<'_>,
+        change: Change,
+        body: &[u8],
+        dry: &str,
+        effort: Effort,
+    ) -> Result<T, Failure> {
         let at_path = if change == Change::Create { At { name: None, ..at } } else { at };
         let grant = at.grant(change.verb());
-        let dry = if dry_run { "&dryRun=All" } else { "" };
         let path = at_path.path(&format!("fieldManager={}{dry}", super::names::MANAGER));
         let started = Instant::now();
         let mut tries = 1;
+        let mut lost: Option<Failure> = None;
         let answer = loop {
             let sent = self.send(&grant, change.method(), &path, Some((body, change.content_type())), JSON).await;
-            match again(&sent, tries, started) {
+            let failure = match sent {
+                Ok(answer) => break answer,
+                Err(failure) => failure,
+            };
+            if matches!(failure, Failure::Lost { .. }) {
+                lost = Some(failure.clone());
+            }
+            let open = lost.as_ref().filter(|_| !matches!(failure, Failure::Conflict { .. }));
+            match again(&failure, open.is_some(), tries, started, effort) {
                 Some(wait) => tokio::time::sleep(wait).await,
-                None => break sent?,
+                None => return Err(open.cloned().unwrap_or(failure)),
             }
             tries += 1;
         };
-        decode(&grant, &answer)
+        decode(&grant, &answer).map_err(|failure| match failure {
+            Failure::Unreadable { what, why } => Failure::Lost { what, why },
+            failure => failure,
+        })
     }
 
     async fn send(
@@ -293,15 +333,17 @@ async fn collect(
     Ok(bytes)
 }
 
-/// How long to wait before the next try; `None`: that was the last.
-fn again<T>(sent: &Result<T, Failure>, tries: u32, started: Instant) -> Option<Duration> {
-    let backoff = Duration::from_millis(100 << tries.min(6));
-    let wait = match sent {
-        Err(Failure::Busy { after, .. }) => after.unwrap_or(backoff),
-        Err(Failure::Lost { .. } | Failure::Unreachable { .. }) => backoff,
-        Ok(_) | Err(_) => return None,
+/// How long to wait before the next try; `None`: that was the last. `open`: the answer to an earlier try was lost, so
+/// that this one settles nothing.
+fn again(failure: &Failure, open: bool, tries: u32, started: Instant, effort: Effort) -> Option<Duration> {
+    let backoff = Duration::from_millis(100 << tries.min(5));
+    let wait = match failure {
+        Failure::Busy { after, .. } => after.unwrap_or(backoff),
+        Failure::Lost { .. } | Failure::Unreachable { .. } => backoff,
+        _ if open => backoff,
+        _ => return None,
     };
-    (tries < TRIES && started.elapsed() + wait < PATIENCE).then_some(wait)
+    (tries < effort.tries && started.elapsed() + wait < effort.patience).then_some(wait)
 }
 
 fn refusal(grant: &str, status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Failure {

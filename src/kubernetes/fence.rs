@@ -2,109 +2,134 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::api::{ACCESS_REVIEWS, Api, At, Change, ROLES};
+use super::api::{ACCESS_REVIEWS, Api, At, CONFIG_MAPS, Change, ROLES, SECRETS};
 use super::failure::Failure;
-use super::find::Found;
+use super::observe::optional;
 use super::published::published;
 use super::wire::Role;
-use super::{Known, Kubernetes, names};
+use super::{Kubernetes, names};
 use crate::error::{Error, Kind};
 use crate::mesh::Pair;
 
-/// Sentry's Role without the right to write. Must be given back.
+/// Sentry's Role without the right to write. Must be given back, but never around a torn pair.
 pub struct Fence {
     namespace: String,
+    /// What the Role's annotation says, which tells this fence from any other.
+    mark: String,
+    /// The rules to give back; `None`: somebody wrote other ones over the fence, and they stay.
+    rules: Option<Vec<Value>>,
     version: String,
+    /// Since when the pair behind it is whole; `None`: it was torn when it was last looked at.
+    whole: Option<Instant>,
+}
+
+/// The annotation's content.
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    by: String,
     rules: Vec<Value>,
 }
 
 /// How long the API server may take to act on a changed Role.
 const NOTICE: Duration = Duration::from_secs(5);
-/// How long the Role is tried to be given back.
-const GIVE_BACK: Duration = Duration::from_secs(60);
+/// How long it is tried to give the Role back, or to make the pair behind it whole.
+pub const GIVE_BACK: Duration = Duration::from_secs(60);
+/// How long after the write of the Secret the fence stands at least.
+///
+/// # Why
+/// A Sentry that read the old Secret and the new `ConfigMap` just before makes a CA of its own and stores it, which
+/// takes it a few requests (`dapr/pkg/sentry/server/ca/kube.go`).
+const SENTRY_STORES: Duration = Duration::from_secs(1);
 
 impl Kubernetes {
-    /// Takes Sentry's right to write away, and sees that it is gone. `None`: not where the caller may not, or could
-    /// not give it back; why is told.
-    pub(super) async fn fence(&mut self) -> Result<Option<Fence>, Error> {
-        if let Some(standing) = self.known.standing.take() {
-            return Ok(Some(standing));
+    /// Takes Sentry's right to write away, and sees that it is gone. False: not where the caller may not, or could not
+    /// give it back; why is told.
+    pub(super) async fn fence(&mut self) -> Result<bool, Error> {
+        if self.known.standing.is_some() {
+            return Ok(true);
         }
         if !self.writing.is_some_and(|writing| writing.fence) {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some((namespace, account)) =
-            self.known.found.as_ref().map(|found| (found.namespace.clone(), found.sentry.service_account.clone()))
-        else {
-            return Ok(None);
+        let (Some(found), Some(lock)) = (&self.known.found, &self.lock) else {
+            return Ok(false);
         };
+        let (namespace, account) = (found.namespace.clone(), found.sentry.service_account.clone());
+        let by = lock.holder().to_owned();
         self.verify_lock().await?;
         let api = self.connection.api.clone();
-        let fence = match take(&api, &namespace, self.known.role.take()).await {
-            Ok(fence) => fence,
-            Err(why) => {
-                (self.tell)(&format!("not fenced: {why}"));
-                return Ok(None);
+        let why = match take(&api, &namespace, &by, self.known.role.take()).await {
+            Ok(fence) => {
+                self.known.standing = Some(fence);
+                match is_confirmed(&api, &namespace, &account).await {
+                    Ok(()) => return Ok(true),
+                    Err(why) => why,
+                }
             }
+            Err(failure) => failure.to_string(),
         };
-        match is_confirmed(&api, &namespace, &account).await {
-            Ok(()) => Ok(Some(fence)),
-            Err(why) => {
-                self.give_back(fence).await?;
-                (self.tell)(&format!("not fenced: {why}"));
-                Ok(None)
-            }
+        self.lift().await?;
+        (self.tell)(&format!("not fenced: {why}"));
+        Ok(false)
+    }
+
+    /// Notes whether the pair behind the fence is whole, which decides whether the fence may go.
+    pub(super) fn guard(&mut self, whole: bool) {
+        if let Some(fence) = &mut self.known.standing {
+            fence.whole = whole.then(Instant::now);
         }
     }
 
-    /// Gives Sentry its rights back, and does not let go before that is done or plainly cannot be.
-    pub(super) async fn give_back(&mut self, fence: Fence) -> Result<(), Error> {
+    /// Whether a fence stands that has done its work.
+    pub(super) fn may_lift(&self) -> bool {
+        let whole = self.known.standing.as_ref().and_then(|fence| fence.whole);
+        whole.is_some_and(|since| since.elapsed() >= SENTRY_STORES)
+    }
+
+    /// Gives Sentry its rights back, and does not let go before that is done or plainly cannot be. Errors leave the
+    /// fence standing: around a torn pair it is all that keeps Sentry from inventing a CA.
+    pub(super) async fn lift(&mut self) -> Result<(), Error> {
+        let Some(fence) = &self.known.standing else {
+            return Ok(());
+        };
+        let role = format!("Role `{}/{}`", fence.namespace, names::SENTRY);
+        match fence.whole {
+            Some(since) => tokio::time::sleep_until(since + SENTRY_STORES).await,
+            None if !self.is_torn().await.map_err(Error::after_changes)? => {}
+            None => {
+                let why = "the two halves of the trust bundle differ, and it would invent a CA";
+                let error =
+                    Error::new(Kind::Unfinished, format!("Sentry's right to write stays taken ({role}): {why}"));
+                return Err(error.hint(REPAIR));
+            }
+        }
+        let restored = give_back(&self.connection.api, fence).await.map_err(|failure| {
+            let what = format!("Sentry's right to write could not be given back: {role} is still fenced ({failure})");
+            Error::new(Kind::Unfinished, what).hint(REPAIR)
+        })?;
+        if !restored {
+            (self.tell)(&format!("{role} was changed by somebody else while it was fenced, and stays as it is"));
+        }
+        self.known.standing = None;
+        Ok(())
+    }
+
+    /// Whether the two halves differ right now: Sentry would invent a CA as soon as it may write.
+    async fn is_torn(&self) -> Result<bool, Error> {
+        let Some(found) = &self.known.found else {
+            return Ok(false);
+        };
         let api = &self.connection.api;
-        let started = tokio::time::Instant::now();
-        let mut version = fence.version.clone();
-        loop {
-            let failure = match restore(api, &fence.namespace, &fence.rules, &version).await {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            };
-            let at = role_at(&fence.namespace);
-            let again = match &failure {
-                Failure::Conflict { .. } | Failure::Lost { .. } => match api.get::<Role>(at, "").await {
-                    Ok(role) if !role.metadata.annotations.contains_key(names::FENCED) => return Ok(()),
-                    Ok(role) => {
-                        version = role.metadata.resource_version;
-                        true
-                    }
-                    Err(_) => true,
-                },
-                Failure::Missing { .. } => return Ok(()),
-                Failure::Busy { .. } | Failure::Unreachable { .. } => true,
-                Failure::Forbidden { .. } | Failure::Refused { .. } | Failure::Unreadable { .. } => false,
-            };
-            if !again || started.elapsed() > GIVE_BACK {
-                let error = Error::new(
-                    Kind::Unfinished,
-                    format!(
-                        "Sentry's right to write could not be given back: Role `{}/{}` is still fenced ({failure})",
-                        fence.namespace,
-                        names::SENTRY
-                    ),
-                );
-                return Err(error.hint("any writing command gives it back first: `mtls renew-certificate --resume`"));
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
-    /// Whether the two halves differed at the last look: Sentry would invent a CA as soon as it may write.
-    fn is_torn(&self) -> bool {
-        let Known { found, secret, config_map, .. } = &self.known;
-        let pair = |found: &Found| published(secret.as_ref(), config_map.as_ref(), &found.sentry).pair;
-        found.as_ref().is_some_and(|found| matches!(pair(found), Pair::Unequal(_)))
+        let (secret, map) = tokio::join!(
+            optional(api.get(SECRETS.named(&found.namespace, names::TRUST_BUNDLE), "")),
+            optional(api.get(CONFIG_MAPS.named(&found.namespace, names::TRUST_BUNDLE), "")),
+        );
+        Ok(matches!(published(secret?.as_ref(), map?.as_ref(), &found.sentry).pair, Pair::Unequal(_)))
     }
 
     /// Removes a fence that a killed run left behind, or keeps it for the repair of a torn pair. Keeps the Role for the
@@ -118,27 +143,42 @@ impl Kubernetes {
             Err(Failure::Forbidden { .. } | Failure::Missing { .. }) => return Ok(()),
             Err(failure) => return Err(failure.into()),
         };
-        let Some(kept) = role.metadata.annotations.get(names::FENCED) else {
+        let Some(fence) = Fence::of(&namespace, &role) else {
             self.known.role = Some(role);
             return Ok(());
         };
-        let rules: Vec<Value> = serde_json::from_str(kept).map_err(|_| {
-            Error::failed(format!(
-                "Role `{namespace}/{}` is fenced, and its annotation `{}` does not say what it was",
-                names::SENTRY,
-                names::FENCED
-            ))
-            .hint("put back the rules of Dapr's chart: `helm upgrade --reuse-values`, or by hand")
-        })?;
-        let fence = Fence { namespace, version: role.metadata.resource_version, rules };
-        if self.is_torn() {
+        self.known.standing = Some(fence.map_err(|failure| {
+            Error::from(failure).hint("put back the rules of Dapr's chart: `helm upgrade --reuse-values`, or by hand")
+        })?);
+        if self.is_torn().await? {
             (self.tell)("Sentry's right to write stays taken until the torn pair is repaired");
-            self.known.standing = Some(fence);
             return Ok(());
         }
-        self.give_back(fence).await?;
+        self.lift().await?;
         (self.tell)("gave Sentry back the right to write that a killed run had taken");
         Ok(())
+    }
+}
+
+const REPAIR: &str = "any writing command repairs the pair and gives the right back: `mtls renew-certificate --resume`";
+
+impl Fence {
+    /// The fence that stands around this Role, if one does.
+    fn of(namespace: &str, role: &Role) -> Option<Result<Self, Failure>> {
+        let mark = role.metadata.annotations.get(names::FENCED)?;
+        let Ok(Mark { rules, .. }) = serde_json::from_str(mark) else {
+            return Some(Err(Failure::Unreadable {
+                what: role_at(namespace).grant("get"),
+                why: format!("it is fenced, and its annotation `{}` does not say what it was", names::FENCED),
+            }));
+        };
+        Some(Ok(Self {
+            namespace: namespace.to_owned(),
+            mark: mark.clone(),
+            rules: (role.rules == fenced(&rules)).then_some(rules),
+            version: role.metadata.resource_version.clone(),
+            whole: None,
+        }))
     }
 }
 
@@ -146,45 +186,71 @@ fn role_at(namespace: &str) -> At<'_> {
     ROLES.named(namespace, names::SENTRY)
 }
 
-async fn take(api: &Api, namespace: &str, known: Option<Role>) -> Result<Fence, Failure> {
+/// Fences the Role: the one that is known, or once more the one that somebody wrote since.
+async fn take(api: &Api, namespace: &str, by: &str, known: Option<Role>) -> Result<Fence, Failure> {
     let at = role_at(namespace);
-    let role: Role = match known {
+    let role = match known {
         Some(role) => role,
         None => api.get(at, "").await?,
     };
+    match take_from(api, namespace, by, role).await {
+        Err(Failure::Conflict { .. }) => take_from(api, namespace, by, api.get(at, "").await?).await,
+        taken => taken,
+    }
+}
+
+async fn take_from(api: &Api, namespace: &str, by: &str, role: Role) -> Result<Fence, Failure> {
+    // By an earlier try whose answer was lost: what the Role says now is not what it was.
+    if let Some(standing) = Fence::of(namespace, &role) {
+        return standing;
+    }
+    let (at, rules, version) = (role_at(namespace), role.rules, role.metadata.resource_version);
     // The API server checks that the caller holds what it grants only if the rules change: a rule twice is a change.
-    let mut probe = role.rules.clone();
-    probe.extend(role.rules.first().cloned());
-    let version = &role.metadata.resource_version;
+    let mut probe = rules.clone();
+    probe.extend(rules.first().cloned());
     let body = json!({ "metadata": { "resourceVersion": version }, "rules": probe });
     let _: IgnoredAny = api.change(at, Change::Patch, body.to_string().as_bytes(), true).await?;
 
-    let kept = Value::from(role.rules.clone()).to_string();
-    let rules: Vec<Value> = role.rules.iter().map(read_only).collect();
-    let metadata = json!({ "resourceVersion": version, "annotations": { names::FENCED: kept } });
-    let body = json!({ "metadata": metadata, "rules": rules });
-    let taken: Result<Role, Failure> = api.change(at, Change::Patch, body.to_string().as_bytes(), false).await;
-    let version = match taken {
+    let mark = Mark { by: by.to_owned(), rules: rules.clone() };
+    let mark = serde_json::to_string(&mark).expect("a struct of strings and JSON serialises");
+    let metadata = json!({ "resourceVersion": version, "annotations": { names::FENCED: mark } });
+    let body = json!({ "metadata": metadata, "rules": fenced(&rules) });
+    let version = match api.insist::<Role>(at, Change::Patch, body.to_string().as_bytes()).await {
         Ok(role) => role.metadata.resource_version,
-        // It may have been taken all the same, by the request whose answer was lost.
-        Err(failure @ (Failure::Conflict { .. } | Failure::Lost { .. })) => {
-            match api.get::<Role>(at, "").await {
-                Ok(there) if there.metadata.annotations.get(names::FENCED) != Some(&kept) => return Err(failure),
-                Ok(there) => there.metadata.resource_version,
-                // Not known to stand, so it is given back as if it did.
-                Err(_) => version.clone(),
-            }
-        }
+        // Not known to stand, so it is asked about and given back as if it did.
+        Err(Failure::Lost { .. } | Failure::Unreachable { .. } | Failure::Unreadable { .. }) => version,
         Err(failure) => return Err(failure),
     };
-    Ok(Fence { namespace: namespace.to_owned(), version, rules: role.rules })
+    Ok(Fence { namespace: namespace.to_owned(), mark, rules: Some(rules), version, whole: Some(Instant::now()) })
 }
 
-async fn restore(api: &Api, namespace: &str, rules: &[Value], version: &str) -> Result<(), Failure> {
-    let metadata = json!({ "resourceVersion": version, "annotations": { names::FENCED: null } });
-    let body = json!({ "metadata": metadata, "rules": rules });
-    let _: IgnoredAny = api.change(role_at(namespace), Change::Patch, body.to_string().as_bytes(), false).await?;
-    Ok(())
+/// Takes the fence down. False: the rules are somebody else's by now, and only the mark of the fence was removed.
+async fn give_back(api: &Api, fence: &Fence) -> Result<bool, Failure> {
+    let (at, started) = (role_at(&fence.namespace), Instant::now());
+    let (mut version, mut rules) = (fence.version.clone(), fence.rules.clone());
+    loop {
+        let metadata = json!({ "resourceVersion": version, "annotations": { names::FENCED: null } });
+        let mut body = json!({ "metadata": metadata });
+        if let Some(rules) = &rules {
+            body["rules"] = json!(rules);
+        }
+        match api.insist::<IgnoredAny>(at, Change::Patch, body.to_string().as_bytes()).await {
+            Ok(_) | Err(Failure::Missing { .. }) => return Ok(rules.is_some()),
+            Err(Failure::Conflict { .. }) if started.elapsed() < GIVE_BACK => {}
+            Err(failure) => return Err(failure),
+        }
+        let role: Role = api.get(at, "").await?;
+        match Fence::of(&fence.namespace, &role) {
+            Some(Ok(standing)) if standing.mark == fence.mark => (version, rules) = (standing.version, standing.rules),
+            // It was given back by the try whose answer was lost, or is somebody else's by now.
+            _ => return Ok(true),
+        }
+    }
+}
+
+/// Rules as they are while the fence stands.
+fn fenced(rules: &[Value]) -> Vec<Value> {
+    rules.iter().map(read_only).collect()
 }
 
 /// A rule as it is while the fence stands: whatever touches Secrets or `ConfigMaps` may only be read.

@@ -97,6 +97,11 @@ impl Lock {
         Ok(Self { held, renewals })
     }
 
+    /// Who holds it, by a name that no other run has.
+    pub fn holder(&self) -> &str {
+        &self.held.holder
+    }
+
     /// Makes sure that the lock is still held: a holder that was asleep learns here that somebody else went on.
     pub async fn verify(&self) -> Result<(), Error> {
         self.held.renew(2 * RENEWAL).await

@@ -74,7 +74,7 @@ struct Known {
     secret: Option<Secret>,
     config_map: Option<ConfigMap>,
     nudge_refused: bool,
-    /// A fence that a killed run left around a torn pair.
+    /// The fence that stands: this run's own, or one that a killed run left around a torn pair.
     standing: Option<fence::Fence>,
     role: Option<wire::Role>,
     evidence: Evidence,
@@ -83,10 +83,10 @@ struct Known {
     record_read: bool,
 }
 
-/// Pauses between looks grow from the one to the other, and start over with every move.
 /// A nudged Sentry serves the new chain after this: its mount is fresh at once, and it batches file events for two
 /// seconds (`dapr/cmd/sentry/app/app.go`).
 const SENTRY_RELOADS: Duration = Duration::from_millis(2700);
+/// Pauses between looks grow from the one to the other, and start over with every move.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -159,7 +159,7 @@ impl Mesh for Kubernetes {
         self.pause = SHORTEST_PAUSE;
         match step {
             Move::PublishTrust { bundle, issuer } => Box::pin(self.publish_trust(bundle, issuer.as_ref(), seen)).await,
-            Move::PublishIssuer { issuer } => self.publish_issuer(issuer, seen).await,
+            Move::PublishIssuer { issuer } => Box::pin(self.publish_issuer(issuer, seen)).await,
             Move::Nudge => {
                 self.pause = SENTRY_RELOADS;
                 self.nudge(seen).await
@@ -174,17 +174,20 @@ impl Mesh for Kubernetes {
         let namespace = self.namespace().await?;
         let caller = self.known.caller.clone().unwrap_or_default();
         self.lock = Some(Lock::take(&self.connection.api, &namespace, &caller).await?);
-        let mended = self.unfence().await;
-        if mended.is_err() {
-            self.unlock().await;
+        if let Err(why) = Box::pin(self.unfence()).await {
+            // What stands in the way of the work stands in the way of this too, and has been said.
+            let _ = self.unlock().await;
+            return Err(why);
         }
-        mended
+        Ok(())
     }
 
-    async fn unlock(&mut self) {
+    async fn unlock(&mut self) -> Result<(), Error> {
+        let lifted = Box::pin(self.lift()).await;
         if let Some(lock) = self.lock.take() {
             lock.release().await;
         }
+        lifted
     }
 
     async fn load(&mut self) -> Result<Option<Record>, Error> {
@@ -210,6 +213,10 @@ impl Mesh for Kubernetes {
 
     async fn pause(&mut self) {
         self.interrupts.or_after(self.pause).await;
+        if self.may_lift() {
+            // What fails here is tried again and said when the lock is given back.
+            let _ = Box::pin(self.lift()).await;
+        }
         self.pause = if self.pause > LONGEST_PAUSE { SHORTEST_PAUSE } else { (self.pause * 3 / 2).min(LONGEST_PAUSE) };
     }
 

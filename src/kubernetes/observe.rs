@@ -243,7 +243,7 @@ async fn when<T>(wanted: bool, ask: impl Future<Output = T>) -> Option<T> {
 }
 
 /// An object that need not be there.
-async fn optional<T>(read: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
+pub async fn optional<T>(read: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
     match read.await {
         Ok(object) => Ok(Some(object)),
         Err(Failure::Missing { .. }) => Ok(None),

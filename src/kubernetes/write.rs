@@ -5,17 +5,22 @@
 //! the trust bundle alone: what belongs to others (`jwt.key`, labels, fields that this tool has never heard of) is not
 //! even read here, so that it cannot be lost.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::api::{Api, At, CONFIG_MAPS, Change, SECRETS};
 use super::failure::Failure;
+use super::fence::GIVE_BACK;
 use super::find::Sentry;
 use super::note::Note;
+use super::observe::optional;
 use super::published::{ConfigMap, Secret};
 use super::wire::Meta;
 use super::{Kubernetes, names};
@@ -40,25 +45,22 @@ impl Kubernetes {
                 Error::from(failure).hint("the API server refused this in a dry run, so nothing was changed")
             })?;
         }
-        let fence = self.fence().await?;
-        if fence.is_none() && !nothing_to_lose(seen) {
+        let fenced = self.fence().await?;
+        if !fenced && !nothing_to_lose(seen) {
             Box::pin(self.rest(seen)).await?;
         }
+        self.verify_lock().await?;
+        self.guard(false);
         let written = self.write_pair(&pair).await;
-        match fence {
-            Some(fence) => {
-                let given_back = self.give_back(fence).await;
-                match (written, given_back) {
-                    (Ok(()), given_back) => given_back.map_err(Error::after_changes),
-                    (Err(why), Ok(())) => Err(why),
-                    (Err(why), Err(fenced)) => Err(why.after_changes().hint(fenced.to_string())),
-                }
-            }
-            None => written,
+        self.guard(written.as_ref().err().is_none_or(|unwritten| !unwritten.torn));
+        written.map_err(|unwritten| unwritten.why)?;
+        if let Some(issuer) = issuer {
+            self.report_switch(issuer, seen).await;
         }
+        Ok(())
     }
 
-    /// Writes the issuer: one request that leaves `ca.crt` as it is.
+    /// Writes the issuer: one request that leaves `ca.crt` as it is, right after a look at the other half.
     pub(super) async fn publish_issuer(&mut self, issuer: &Issuer, seen: &Observed) -> Result<(), Error> {
         if seen.published.pair != Pair::Equal {
             return Err(Error::failed(
@@ -68,7 +70,13 @@ impl Kubernetes {
         }
         let pair = self.pair(None, Some(issuer), seen)?;
         self.verify_lock().await?;
-        settle(pair.secret(&self.connection.api, false).await, &self.connection.api, &pair).await?;
+        let api = &self.connection.api;
+        let map = pair.read_map(api).await?;
+        if map.metadata.resource_version != pair.map_version {
+            return Err(pair.changed("ConfigMap", &map.metadata));
+        }
+        let sent = pair.secret(api, false).await;
+        pair.settle(sent, Half::Secret, api).await.map_err(|unwritten| unwritten.why)?;
         self.report_switch(issuer, seen).await;
         Ok(())
     }
@@ -93,6 +101,7 @@ impl Kubernetes {
             bundle: bundle.map(TrustBundle::to_pem),
             issuer,
             note,
+            map_before: self.known.config_map.as_ref().and_then(|map| map.data.get(&found.sentry.ca).cloned()),
             secret_version: &seen.published.secret.0,
             map_version: &seen.published.config_map.0,
         })
@@ -100,34 +109,39 @@ impl Kubernetes {
 
     /// No signal is looked at between the two writes, and whatever goes wrong after the first is put right here. The
     /// answers carry what is stored now; the loop's next look reads both objects again.
-    async fn write_pair(&self, pair: &PairWrite<'_>) -> Result<(), Error> {
-        self.verify_lock().await?;
+    async fn write_pair(&self, pair: &PairWrite<'_>) -> Result<(), Unwritten> {
         let api = &self.connection.api;
-        let map = settle(pair.config_map(api, false).await, api, pair).await?;
-        let sent = match pair.secret(api, false).await {
-            Err(Failure::Conflict { .. }) => self.secret_again(api, pair).await,
-            sent => sent,
-        };
-        if let Err(why) = settle(sent, api, pair).await {
-            let levelled = level(api, pair, &map).await;
-            let error = why.after_changes();
-            return Err(match levelled {
-                Ok(()) => {
-                    error.hint("the ConfigMap carries the Secret's trust bundle again, so that the pair is whole")
+        let map = pair.config_map(api, false).await;
+        let unwritten = match pair.settle(map, Half::ConfigMap, api).await {
+            Ok(()) => {
+                let secret = match pair.secret(api, false).await {
+                    Err(Failure::Conflict { .. }) => self.secret_again(api, pair).await,
+                    sent => sent,
+                };
+                match pair.settle(secret, Half::Secret, api).await {
+                    Ok(()) => return Ok(()),
+                    Err(unwritten) => unwritten,
                 }
-                Err(_) => error.hint(
-                    "the pair is not equal now: run `mtls renew-certificate --resume` at once, before Sentry reloads",
-                ),
-            });
-        }
-        Ok(())
+            }
+            Err(unwritten) if unwritten.torn => unwritten,
+            Err(unwritten) => return Err(unwritten),
+        };
+        let whole = pair.level(api).await;
+        Err(Unwritten {
+            why: unwritten.why.after_changes().hint(if whole {
+                "the ConfigMap carries the Secret's trust bundle again, so that the pair is whole"
+            } else {
+                "the pair is not equal now: run `mtls renew-certificate --resume` at once, before Sentry reloads"
+            }),
+            torn: !whole,
+        })
     }
 }
 
 impl Kubernetes {
     /// Somebody wrote the Secret after the `ConfigMap` was written. If that left its trust alone (an annotation, the
     /// key of somebody else), the write is made up for at the new version.
-    async fn secret_again(&self, api: &Api, pair: &PairWrite<'_>) -> Result<Stored, Failure> {
+    async fn secret_again(&self, api: &Api, pair: &PairWrite<'_>) -> Result<(), Failure> {
         let there = pair.read_secret(api).await?;
         let (version, files) = (&there.metadata.resource_version, &pair.files);
         let ours = [&files.ca, &files.issuer, &files.key];
@@ -148,6 +162,20 @@ fn nothing_to_lose(seen: &Observed) -> bool {
     seen.published.pair != Pair::Equal || Trio::published(seen).is_none_or(|trio| trio.until(seen).is_none())
 }
 
+/// One of the two objects.
+#[derive(Clone, Copy)]
+enum Half {
+    Secret,
+    ConfigMap,
+}
+
+/// Why a half was not written, or is not known to be.
+struct Unwritten {
+    why: Error,
+    /// Whether the other half may differ from it now.
+    torn: bool,
+}
+
 /// What both objects are to carry.
 struct PairWrite<'a> {
     namespace: String,
@@ -155,6 +183,7 @@ struct PairWrite<'a> {
     bundle: Option<String>,
     issuer: Option<&'a Issuer>,
     note: Option<String>,
+    map_before: Option<String>,
     secret_version: &'a str,
     map_version: &'a str,
 }
@@ -176,23 +205,22 @@ impl PairWrite<'_> {
         api.get(self.map_at(), "").await
     }
 
-    async fn config_map(&self, api: &Api, dry_run: bool) -> Result<Stored, Failure> {
+    async fn config_map(&self, api: &Api, dry_run: bool) -> Result<(), Failure> {
         let bundle = self.bundle.as_deref().unwrap_or_default();
         self.map_with(api, bundle, self.map_version, dry_run).await
     }
 
-    async fn map_with(&self, api: &Api, bundle: &str, version: &str, dry_run: bool) -> Result<Stored, Failure> {
+    async fn map_with(&self, api: &Api, bundle: &str, version: &str, dry_run: bool) -> Result<(), Failure> {
         let mut fields = Fields::default();
         fields.data.insert(self.files.ca.clone(), Zeroizing::new(bundle.to_owned()));
-        let written: ConfigMap = send(api, self.map_at(), "ConfigMap", fields, version, dry_run).await?;
-        Ok(Stored { version: written.metadata.resource_version })
+        send(api, self.map_at(), "ConfigMap", fields, version, dry_run).await
     }
 
-    async fn secret(&self, api: &Api, dry_run: bool) -> Result<Stored, Failure> {
+    async fn secret(&self, api: &Api, dry_run: bool) -> Result<(), Failure> {
         self.secret_at_version(api, self.secret_version, dry_run).await
     }
 
-    async fn secret_at_version(&self, api: &Api, version: &str, dry_run: bool) -> Result<Stored, Failure> {
+    async fn secret_at_version(&self, api: &Api, version: &str, dry_run: bool) -> Result<(), Failure> {
         let mut fields = Fields::default();
         for (key, value) in self.secret_values() {
             fields.data.insert(key.to_owned(), Zeroizing::new(STANDARD.encode(value.as_bytes())));
@@ -200,8 +228,7 @@ impl PairWrite<'_> {
         if let Some(note) = &self.note {
             fields.annotations.insert(names::ROTATION_NOTE.to_owned(), note.clone());
         }
-        let written: Secret = send(api, self.secret_at(), "Secret", fields, version, dry_run).await?;
-        Ok(Stored { version: written.metadata.resource_version })
+        send(api, self.secret_at(), "Secret", fields, version, dry_run).await
     }
 
     fn secret_values(&self) -> Vec<(&str, Zeroizing<String>)> {
@@ -225,11 +252,75 @@ impl PairWrite<'_> {
     fn map_is_ours(&self, map: &ConfigMap) -> bool {
         self.bundle.as_ref().is_none_or(|bundle| map.data.get(&self.files.ca) == Some(bundle))
     }
+
+    /// Turns a conflict or a lost answer into a fact: what is there now is ours, or somebody else's, who is named.
+    async fn settle(&self, sent: Result<(), Failure>, half: Half, api: &Api) -> Result<(), Unwritten> {
+        let failure = match sent {
+            Ok(()) => return Ok(()),
+            Err(failure @ (Failure::Conflict { .. } | Failure::Lost { .. })) => failure,
+            Err(failure) => return Err(Unwritten { why: failure.into(), torn: false }),
+        };
+        // A GET without a resourceVersion is answered from etcd, not from the API server's watch cache.
+        let read = match half {
+            Half::Secret => self.read_secret(api).await.map(|it| (self.secret_is_ours(&it), it.metadata)),
+            Half::ConfigMap => self.read_map(api).await.map(|it| (self.map_is_ours(&it), it.metadata)),
+        };
+        match (read, failure) {
+            (Ok((true, _)), _) => Ok(()),
+            (Ok((false, meta)), Failure::Conflict { .. }) => {
+                Err(Unwritten { why: self.changed(half.kind(), &meta), torn: false })
+            }
+            (Ok(_), failure) | (Err(failure), _) => {
+                let why = Error::from(failure).after_changes();
+                let hint = "whether the write took place is not known; the same command finds out";
+                Err(Unwritten { why: why.hint(hint), torn: true })
+            }
+        }
+    }
+
+    fn changed(&self, kind: &str, meta: &Meta) -> Error {
+        let object = format!("{kind} `{}/{}`", self.namespace, names::TRUST_BUNDLE);
+        Error::failed(format!("{object} was changed since it was looked at, by {}", last_writer(meta)))
+            .hint("run the same command again: it looks anew and decides on what is there now")
+    }
+
+    /// After one half was written and the other was not: tries as long as a fence may stand to make the `ConfigMap`
+    /// follow the Secret. Says whether the pair is whole again.
+    async fn level(&self, api: &Api) -> bool {
+        let started = Instant::now();
+        loop {
+            match self.follow_the_secret(api).await {
+                Ok(whole) => return whole,
+                Err(_) if started.elapsed() < GIVE_BACK => tokio::time::sleep(Duration::from_millis(500)).await,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// A Secret without a trust bundle is not followed: what the `ConfigMap` had is put back.
+    async fn follow_the_secret(&self, api: &Api) -> Result<bool, Failure> {
+        let secret = optional(self.read_secret(api)).await?;
+        let theirs = secret.and_then(|secret| String::from_utf8(secret.value(&self.files.ca)?.to_vec()).ok());
+        let theirs = theirs.filter(|bundle| !bundle.trim().is_empty());
+        let whole = theirs.is_some();
+        let Some(bundle) = theirs.or_else(|| self.map_before.clone()) else {
+            return Ok(false);
+        };
+        let map = self.read_map(api).await?;
+        if map.data.get(&self.files.ca) != Some(&bundle) {
+            self.map_with(api, &bundle, &map.metadata.resource_version, false).await?;
+        }
+        Ok(whole)
+    }
 }
 
-/// A write that has come to its end.
-struct Stored {
-    version: String,
+impl Half {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -239,14 +330,7 @@ struct Fields {
 }
 
 /// Patches the object at `version`; makes it, as Dapr's chart labels it, where there is none.
-async fn send<T: DeserializeOwned>(
-    api: &Api,
-    at: At<'_>,
-    kind: &str,
-    fields: Fields,
-    version: &str,
-    dry_run: bool,
-) -> Result<T, Failure> {
+async fn send(api: &Api, at: At<'_>, kind: &str, fields: Fields, version: &str, dry_run: bool) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Object<'a> {
         #[serde(flatten)]
@@ -265,52 +349,9 @@ async fn send<T: DeserializeOwned>(
         metadata["annotations"] = json!(fields.annotations);
     }
     let body = to_json(&Object { head, metadata, data: &fields.data });
-    api.change(at, change, &body, dry_run).await
-}
-
-/// Turns a conflict or a lost answer into a fact: what is there now is ours, or somebody else's, who is named.
-async fn settle(sent: Result<Stored, Failure>, api: &Api, pair: &PairWrite<'_>) -> Result<Stored, Error> {
-    let failure = match sent {
-        Ok(stored) => return Ok(stored),
-        Err(failure @ (Failure::Conflict { .. } | Failure::Lost { .. })) => failure,
-        Err(failure) => return Err(failure.into()),
-    };
-    let is_secret =
-        matches!(&failure, Failure::Conflict { what, .. } | Failure::Lost { what, .. } if what.contains(" secrets/"));
-    // A GET without a resourceVersion is answered from etcd, not from the API server's watch cache.
-    let not_known = |why: Failure| {
-        Error::from(why).after_changes().hint("whether the write took place is not known; the same command finds out")
-    };
-    let (ours, meta) = if is_secret {
-        let secret = pair.read_secret(api).await.map_err(not_known)?;
-        (pair.secret_is_ours(&secret), secret.metadata)
-    } else {
-        let map = pair.read_map(api).await.map_err(not_known)?;
-        (pair.map_is_ours(&map), map.metadata)
-    };
-    if ours {
-        return Ok(Stored { version: meta.resource_version });
-    }
-    let kind = if is_secret { "Secret" } else { "ConfigMap" };
-    Err(match failure {
-        Failure::Conflict { .. } => Error::failed(format!(
-            "{kind} `{}/{}` was changed since it was looked at, by {}",
-            pair.namespace,
-            names::TRUST_BUNDLE,
-            last_writer(&meta)
-        ))
-        .hint("run the same command again: it looks anew and decides on what is there now"),
-        failure => Error::from(failure).hint("the write did not take place: run the same command again"),
-    })
-}
-
-/// After the `ConfigMap` was written and the Secret was not: the `ConfigMap` follows the Secret, so that the pair is
-/// whole again.
-async fn level(api: &Api, pair: &PairWrite<'_>, map: &Stored) -> Result<(), Failure> {
-    let secret = pair.read_secret(api).await?;
-    let theirs = secret.value(&pair.files.ca).unwrap_or_default();
-    let theirs = String::from_utf8_lossy(&theirs).into_owned();
-    pair.map_with(api, &theirs, &map.version, false).await.map(drop)
+    let _: IgnoredAny =
+        if dry_run { api.change(at, change, &body, true).await? } else { api.insist(at, change, &body).await? };
+    Ok(())
 }
 
 /// Who wrote an object last, by its `managedFields`.

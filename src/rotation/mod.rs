@@ -113,8 +113,8 @@ pub trait Mesh {
     async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error>;
     /// Takes the lock, and first of all removes what a killed run left behind. Errors name who holds it.
     async fn lock(&mut self) -> Result<(), Error>;
-    /// Gives the lock back. What fails here mends itself: the lock runs out.
-    async fn unlock(&mut self);
+    /// Puts back what was set aside for the work, and gives the lock back, which runs out by itself if that fails.
+    async fn unlock(&mut self) -> Result<(), Error>;
     /// The record of the last rotation, if there is one that the caller may read.
     async fn load(&mut self) -> Result<Option<Record>, Error>;
     /// Keeps the record, on condition that nobody else wrote it meanwhile.

@@ -101,8 +101,9 @@ impl Mesh for Directory {
         files::remove_leftovers(&self.own())
     }
 
-    async fn unlock(&mut self) {
+    async fn unlock(&mut self) -> Result<(), Error> {
         self.lock = None;
+        Ok(())
     }
 
     async fn load(&mut self) -> Result<Option<Record>, Error> {
@@ -248,7 +249,7 @@ mod tests {
         mesh.save(&record).await.expect("there is room");
         let leftover = home.path().join("certs/mtls-rotation/.mtls-killed");
         std::fs::write(&leftover, "half").expect("there is room");
-        mesh.unlock().await;
+        mesh.unlock().await.expect("it is held");
         mesh.lock().await.expect("it was given back");
         assert!(!leftover.exists());
         let loaded = mesh.load().await.expect("it is whole").expect("it is there");

@@ -17,6 +17,12 @@ pub enum Fault {
     LostAnswer,
     /// The connection breaks before it is carried out.
     LostRequest,
+    /// No connection comes about.
+    Refused,
+    /// The server says that it could not, which need not be true.
+    ServerError,
+    /// Nothing comes back, ever.
+    Silent,
     /// The caller lacks the right.
     Forbidden,
     /// Come back in so many seconds.
@@ -124,6 +130,11 @@ impl ApiServer {
         self.state.lock().unwrap().faults.push((what.to_owned(), fault, 1, nth - 1));
     }
 
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.state.lock().unwrap().faults.clear();
+    }
+
     /// Somebody changes the object at `path` each time it is read.
     pub fn keep_alive(&self, path: &str, change: Alive) {
         self.state.lock().unwrap().alive.push((path.to_owned(), change));
@@ -161,6 +172,11 @@ impl ApiServer {
         let fault = self.note(&seen);
         match fault {
             Some(Fault::LostRequest) => return Err(std::io::ErrorKind::ConnectionReset.into()),
+            Some(Fault::Refused) => return Err(std::io::Error::other("client error (Connect)")),
+            Some(Fault::ServerError) => {
+                return Ok(self.status(StatusCode::INTERNAL_SERVER_ERROR, "failed calling webhook"));
+            }
+            Some(Fault::Silent) => std::future::pending().await,
             Some(Fault::Forbidden) => return Ok(self.status(StatusCode::FORBIDDEN, "forbidden: no such right")),
             Some(Fault::Busy(seconds)) => {
                 let mut response = self.status(StatusCode::TOO_MANY_REQUESTS, "too many requests");

@@ -498,8 +498,9 @@ impl Mesh for Model {
         if std::mem::replace(&mut self.locked, true) { Err(Error::failed("locked")) } else { Ok(()) }
     }
 
-    async fn unlock(&mut self) {
+    async fn unlock(&mut self) -> Result<(), Error> {
         self.locked = false;
+        Ok(())
     }
 
     async fn load(&mut self) -> Result<Option<Record>, Error> {
