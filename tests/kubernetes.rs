@@ -441,19 +441,101 @@ async fn a_role_that_changed_since_it_was_read_is_read_once_more_and_fenced() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_may_not_fence_waits_until_sentry_is_at_rest() {
+/// A pod of the control plane that has been ready for a day.
+fn control_plane_pod(server: &ApiServer, app: &str) -> String {
+    let path = format!("/api/v1/namespaces/dapr-system/pods/{app}-0");
+    let since = "2026-05-31T00:00:00Z";
+    let volumes = json!([{ "configMap": { "name": "dapr-trust-bundle" } }]);
+    server.put(
+        &path,
+        json!({ "metadata": { "labels": { "app": app }, "creationTimestamp": since },
+            "spec": { "nodeName": "n1", "volumes": volumes, "containers": [{ "name": app, "image": "dapr:1.14.0" }] },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }],
+                "containerStatuses": [{ "name": app, "state": { "running": { "startedAt": since } } }] } }),
+    );
+    path
+}
+
+fn node(server: &ApiServer, ttl: &str) {
+    server.put("/api/v1/nodes/n1", json!({ "metadata": { "annotations": { "node.alpha.kubernetes.io/ttl": ttl } } }));
+}
+
+/// A cluster with a running Sentry whose Role the caller may not change.
+fn unfenceable(written: &Value) -> ApiServer {
     let (server, _) = cluster();
+    control_plane_pod(&server, "dapr-sentry");
     let mut secret = server.get(SECRET);
-    secret["metadata"]["managedFields"][0]["time"] = json!("2026-05-31T23:59:30Z");
+    secret["metadata"]["managedFields"][0]["time"] = written.clone();
     server.put(SECRET, secret);
     server.fail("PATCH roles/dapr-sentry", Fault::Forbidden, 10);
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_fence_waits_until_sentry_is_at_rest() {
+    let before_start = json!("2026-05-31T23:59:30Z");
+    for (written, ttl, wait) in [
+        (&before_start, Some("0"), 62),
+        (&before_start, Some("30"), 92),
+        (&json!("2026-05-31T23:55:00Z"), None, 92),
+        (&Value::Null, Some("0"), 92),
+    ] {
+        let server = unfenceable(written);
+        if let Some(ttl) = ttl {
+            node(&server, ttl);
+        }
+        let (mut mesh, step, seen) = about_to_write(&server, true).await;
+        let before = tokio::time::Instant::now();
+        mesh.apply(&step, &seen).await.unwrap();
+        let took = before.elapsed();
+        assert!((wait..wait + 8).contains(&took.as_secs()), "written {written}, TTL {ttl:?}: {took:?}");
+        assert!(is_equal_pair(&server));
+        assert!(server.writes().iter().all(|line| line != "PATCH roles/dapr-sentry"), "the dry run was enough to know");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_seen_of_sentry_is_no_rest() {
+    let server = unfenceable(&json!("2026-05-30T00:00:00Z"));
     let (mut mesh, step, seen) = about_to_write(&server, true).await;
-    let before = tokio::time::Instant::now();
-    mesh.apply(&step, &seen).await.unwrap();
-    assert!((62..70).contains(&before.elapsed().as_secs()), "92 s after the last write: {:?}", before.elapsed());
-    assert!(is_equal_pair(&server));
-    assert!(server.writes().iter().all(|line| line != "PATCH roles/dapr-sentry"), "the dry run was enough to know");
+    server.fail("GET pods", Fault::Forbidden, 10);
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(error.to_string(), "it cannot be seen whether Sentry is at rest");
+    assert_eq!(error.hints()[0], "grant it in a Role or ClusterRole: list pods in namespace dapr-system");
+    assert!(server.writes().iter().all(|line| line.ends_with(" dry")), "{:?}", server.writes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nudge_marks_the_pod_and_what_it_did_not_reach_lags() {
+    let (server, _) = cluster();
+    node(&server, "45");
+    let pods = ["dapr-operator", "dapr-placement-server"].map(|app| control_plane_pod(&server, app));
+    let mut mesh = server.mesh(true);
+    let seen = mesh.observe(&ALL).await.unwrap();
+    mesh.lock().await.unwrap();
+    server.forget();
+    server.fail("PATCH pods/dapr-operator-0", Fault::ServerError, 100);
+    mesh.apply(&Move::Nudge, &seen).await.unwrap();
+    let mark = seen.published.mark();
+    let sent: Vec<Value> = server.log().iter().map(|seen| serde_json::from_str(&seen.body).unwrap()).collect();
+    let nudge = json!({ "metadata": { "annotations": { "mtls.dapr.io/nudged": mark } } });
+    assert!(!sent.is_empty() && sent.iter().all(|body| *body == nudge), "an annotation and no more: {sent:?}");
+    assert_eq!(server.get(&pods[1])["metadata"]["annotations"]["mtls.dapr.io/nudged"], mark);
+
+    let seen = mesh.observe(&ALL).await.unwrap();
+    assert!(!seen.nudge_refused, "the other pod was reached");
+    assert!(seen.consumers.iter().all(|consumer| !consumer.awaits_nudge(&mark)), "it was tried often enough");
+    assert_eq!(seen.mount_lag, SignedDuration::from_secs(135));
+    mesh.unlock().await.unwrap();
+
+    server.fail("PATCH pods", Fault::Forbidden, 100);
+    let mut mesh = server.mesh(true);
+    let mut seen = mesh.observe(&ALL).await.unwrap();
+    assert_eq!(seen.mount_lag, SignedDuration::ZERO);
+    mesh.lock().await.unwrap();
+    seen.consumers.iter_mut().for_each(|consumer| consumer.nudged = None);
+    mesh.apply(&Move::Nudge, &seen).await.unwrap();
+    assert!(mesh.observe(&ALL).await.unwrap().nudge_refused, "a right that is lacking is lacking everywhere");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,7 @@ resources! {
     SECRETS = "api/v1" "secrets";
     CONFIG_MAPS = "api/v1" "configmaps";
     PODS = "api/v1" "pods";
+    NODES = "api/v1" "nodes";
     EVENTS = "api/v1" "events";
     DEPLOYMENTS = "apis/apps/v1" "deployments";
     STATEFUL_SETS = "apis/apps/v1" "statefulsets";
@@ -144,7 +145,9 @@ impl Change {
 }
 
 /// Asks for the metadata of listed objects alone, so that no Secret's content is read.
-pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+pub const METADATA_OF_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// The same for one object.
+pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const JSON: &str = "application/json";
 
 /// How often one request is tried, and how long all tries together may take beyond the first.

@@ -9,6 +9,7 @@ mod fence;
 mod find;
 mod lease;
 mod names;
+mod nodes;
 mod note;
 mod observe;
 mod owners;
@@ -21,6 +22,7 @@ mod tunnel;
 mod wire;
 mod write;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -74,6 +76,11 @@ struct Known {
     secret: Option<Secret>,
     config_map: Option<ConfigMap>,
     nudge_refused: bool,
+    /// Pods that could not be nudged, with the mark that they should have got.
+    unnudged: BTreeMap<String, String>,
+    /// The nodes of the control plane's pods, and the TTL of each.
+    nodes: BTreeMap<String, String>,
+    ttls: BTreeMap<String, SignedDuration>,
     /// The fence that stands: this run's own, or one that a killed run left around a torn pair.
     standing: Option<fence::Fence>,
     role: Option<wire::Role>,

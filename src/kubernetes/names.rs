@@ -68,5 +68,7 @@ pub const NUDGED: &str = "mtls.dapr.io/nudged";
 pub const FENCED: &str = "mtls.dapr.io/fence";
 /// Annotation by which `kubectl rollout restart` restarts (`kubectl/pkg/polymorphichelpers/objectrestarter.go`).
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Annotation on a node: for how many seconds its kubelet may keep Secrets and `ConfigMaps` as they were.
+pub const NODE_TTL: &str = "node.alpha.kubernetes.io/ttl";
 /// Who writes, as `managedFields`, Events and labels say it.
 pub const MANAGER: &str = "mtls";

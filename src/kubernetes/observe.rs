@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::SignedDuration;
 
 use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
 use super::consumers::{self, Interned};
@@ -54,6 +55,7 @@ impl Kubernetes {
         self.known.found = Some(found);
         observed.denied = denied;
         let client = self.connection.api.client();
+        observed.mount_lag = self.mount_lag(&observed).await;
         probe(&client, need, &mut observed, &mut self.known.evidence).await;
         Ok(observed)
     }
@@ -141,7 +143,15 @@ impl Kubernetes {
         let mut consumers = Vec::new();
         if let Some(pods) = objects.pods {
             let pods = allowed(pods, "the control plane's pods", denied)?.unwrap_or_default();
+            let node = |pod: &Pod| {
+                Some((format!("{}/{}", pod.metadata.namespace, pod.metadata.name), pod.spec.node_name.clone()?))
+            };
+            known.nodes = pods.iter().filter_map(node).collect();
             consumers = consumers::of_control_plane(&pods);
+            let mark = published.mark();
+            for consumer in consumers.iter_mut().filter(|c| known.unnudged.get(&c.name) == Some(&mark)) {
+                consumer.nudged = Some(mark.clone());
+            }
             etcd_peers(&mut consumers, &published);
         }
         if let Some(sidecars) = objects.sidecars {
@@ -192,6 +202,7 @@ impl Kubernetes {
             owners,
             fence: known.fence,
             nudge_refused: known.nudge_refused,
+            mount_lag: SignedDuration::ZERO,
             denied: Vec::new(),
         })
     }

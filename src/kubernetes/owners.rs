@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::api::{Api, METADATA_ONLY, SECRETS};
+use super::api::{Api, METADATA_OF_LIST, SECRETS};
 use super::failure::Failure;
 use super::find::Sentry;
 use super::names;
@@ -49,7 +49,7 @@ pub async fn helm(api: &Api, sentry: &Sentry) -> Option<Owner> {
 
 async fn pins(api: &Api, release: &str, namespace: &str) -> Result<bool, Failure> {
     let query = format!("labelSelector=owner%3Dhelm,name%3D{release}");
-    let list: List<MetadataOnly> = api.read(SECRETS.within(Some(namespace)), &query, METADATA_ONLY).await?;
+    let list: List<MetadataOnly> = api.read(SECRETS.within(Some(namespace)), &query, METADATA_OF_LIST).await?;
     let number = |meta: &Meta| meta.labels.get("version").and_then(|version| version.parse::<u32>().ok());
     let deployed = |meta: &&Meta| meta.labels.get("status").is_some_and(|status| status == "deployed");
     let versions: Vec<Meta> = list.items.into_iter().map(|item| item.metadata).collect();

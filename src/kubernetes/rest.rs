@@ -6,28 +6,44 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Kubernetes;
+use super::api::{DEPLOYMENTS, PODS};
+use super::nodes::REFRESHED;
 use crate::error::{Error, Kind};
 use crate::mesh::{Observed, Phase, Role};
 use crate::rotation::Need;
 
-/// A kubelet refreshes a mount within 90 s, and Sentry reloads 2 s after that (`dapr/cmd/sentry/app/app.go`).
-const SETTLED: SignedDuration = SignedDuration::from_secs(92);
+/// Sentry reloads this long after its mount was refreshed (`dapr/cmd/sentry/app/app.go`).
+const RELOADS: SignedDuration = SignedDuration::from_secs(2);
 /// By then a Sentry that has started has read the pair.
 const STARTED: SignedDuration = SignedDuration::from_secs(10);
 
 impl Kubernetes {
-    /// Returns once Sentry is at rest. Errors after the caller's patience, or when a signal asks to stop.
+    /// Returns once Sentry is at rest. Errors after the caller's patience, where that cannot be seen, or when a signal
+    /// asks to stop.
     pub(super) async fn rest(&mut self, seen: &Observed) -> Result<(), Error> {
         let patience = self.writing.map(|writing| writing.patience).unwrap_or_default();
         let deadline = tokio::time::Instant::now() + patience.unsigned_abs();
-        let mut reason = unrest(seen, self.connection.api.now());
-        while let Some((why, wait)) = reason {
+        let began = self.connection.api.now();
+        loop {
+            let look = Need { control_plane: true, ..Need::default() };
+            let now = Box::pin(self.look(&look)).await?;
+            if now.published.secret != seen.published.secret || now.published.config_map != seen.published.config_map {
+                return Err(Error::failed("the trust bundle was changed while Sentry came to rest")
+                    .hint("run the same command again: it looks anew and decides on what is there now"));
+            }
+            visible(&now)?;
+            let replicas = now.consumers.iter().filter(|consumer| consumer.role == Role::Sentry);
+            let pods: Vec<String> = replicas.map(|replica| replica.name.clone()).collect();
+            let settled = REFRESHED + self.longest_ttl(&pods).await + RELOADS;
+            let Some((why, wait)) = unrest(&now, settled, began, self.connection.api.now()) else {
+                return Ok(());
+            };
             (self.tell)(&format!("waiting for Sentry to be at rest: {why}"));
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() || left < wait.min(Duration::from_secs(2)) {
-                return Err(Error::failed(format!("Sentry is not at rest: {why}")).hint(
-                    "a longer `--timeout` waits longer; with the right to update Role dapr-sentry no wait is needed",
-                ));
+                return Err(Error::failed(format!("Sentry is not at rest: {why}"))
+                    .hint("a longer `--timeout` waits longer")
+                    .hint(NO_WAIT));
             }
             self.interrupts.or_after(wait.min(left)).await;
             if let Some(signal) = self.interrupts.seen() {
@@ -36,35 +52,45 @@ impl Kubernetes {
                     "interrupted while Sentry came to rest; nothing was changed",
                 ));
             }
-            let mut now = Box::pin(self.look(&Need { control_plane: true, ..Need::default() })).await?;
-            if now.published.secret != seen.published.secret || now.published.config_map != seen.published.config_map {
-                return Err(Error::failed("the trust bundle was changed while Sentry came to rest")
-                    .hint("run the same command again: it looks anew and decides on what is there now"));
-            }
-            now.now = self.connection.api.now();
-            reason = unrest(&now, now.now);
         }
-        Ok(())
     }
 }
 
-/// Why Sentry may be about to read the pair, and how long that lasts at least.
-fn unrest(seen: &Observed, now: Timestamp) -> Option<(String, Duration)> {
+const NO_WAIT: &str = "with the right to update Role dapr-sentry no wait is needed";
+
+/// Errors where the caller may not see whether Sentry is about to start: no wait can make up for that.
+fn visible(seen: &Observed) -> Result<(), Error> {
+    let namespace = Some(seen.identity.namespace.as_str());
+    let needed = [DEPLOYMENTS.within(namespace).grant("list"), PODS.within(namespace).grant("list")];
+    match seen.denied.iter().find(|denied| needed.contains(&denied.grant)) {
+        None => Ok(()),
+        Some(denied) => Err(Error::failed("it cannot be seen whether Sentry is at rest")
+            .because(format!("not allowed to {}", denied.grant))
+            .hint(format!("grant it in a Role or ClusterRole: {}", denied.grant))
+            .hint(NO_WAIT)),
+    }
+}
+
+/// Why Sentry may be about to read the pair, and how long that lasts at least. Where the Secret does not say when it
+/// was written, it may have been when the wait `began`.
+fn unrest(seen: &Observed, settled: SignedDuration, began: Timestamp, now: Timestamp) -> Option<(String, Duration)> {
     let soon = Duration::from_secs(2);
-    if let Some(written) = seen.published.written {
-        let left = SETTLED - now.duration_since(written);
-        if left.is_positive() {
-            let why = format!(
-                "its Secret was written {} s ago, and {} s must pass",
-                (SETTLED - left).as_secs(),
-                SETTLED.as_secs()
-            );
-            return Some((why, left.unsigned_abs() + Duration::from_secs(1)));
-        }
+    let left = settled - now.duration_since(seen.published.written.unwrap_or(began));
+    if left.is_positive() {
+        let since = match seen.published.written {
+            Some(_) => format!("its Secret was written {} s ago", (settled - left).as_secs()),
+            None => "its Secret does not say when it was written".to_owned(),
+        };
+        let why = format!("{since}, and {} s must pass", settled.as_secs());
+        return Some((why, left.unsigned_abs() + Duration::from_secs(1)));
     }
     let service = seen.control_plane.iter().find(|service| service.role == Some(Role::Sentry));
     if service.is_some_and(|service| !service.complete) {
         return Some(("its rollout is not complete".to_owned(), soon));
+    }
+    let listed = seen.consumers.iter().any(|consumer| consumer.role == Role::Sentry);
+    if !listed && service.is_none_or(|service| service.replicas > 0) {
+        return Some(("none of its pods is there yet".to_owned(), soon));
     }
     seen.consumers.iter().filter(|consumer| consumer.role == Role::Sentry).find_map(|sentry| {
         let state = match sentry.phase {

@@ -1,13 +1,15 @@
 //! Makes processes take what was published: nudges their kubelets, or restarts their services.
 
+use jiff::SignedDuration;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::api::{Change, DEPLOYMENTS, PODS, STATEFUL_SETS};
 use super::failure::Failure;
+use super::nodes::REFRESHED;
 use super::{Kubernetes, names};
 use crate::error::Error;
-use crate::mesh::{Observed, WorkloadKind};
+use crate::mesh::{Consumer, Observed, WorkloadKind};
 
 impl Kubernetes {
     /// Marks the control plane's pods with what is published. A changed pod makes its kubelet refresh the mounts at
@@ -16,32 +18,40 @@ impl Kubernetes {
         self.verify_lock().await?;
         let mark = seen.published.mark();
         let body = json!({ "metadata": { "annotations": { names::NUDGED: mark } } }).to_string();
-        let due = seen.consumers.iter().filter(|consumer| consumer.awaits_nudge(&mark));
+        let due: Vec<&str> =
+            seen.consumers.iter().filter(|c| c.awaits_nudge(&mark)).map(|consumer| consumer.name.as_str()).collect();
         let api = &self.connection.api;
-        let patches = due.filter_map(|consumer| consumer.name.split_once('/')).map(|(namespace, name)| {
-            api.change::<IgnoredAny>(PODS.named(namespace, name), Change::Patch, body.as_bytes(), false)
+        let patches = due.iter().map(async |pod| {
+            let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
+            api.change::<IgnoredAny>(PODS.named(namespace, name), Change::Patch, body.as_bytes(), false).await
         });
-        for sent in futures::future::join_all(patches).await {
+        let sent = futures::future::join_all(patches).await;
+        for (pod, sent) in due.into_iter().zip(sent) {
             match sent {
                 Ok(_) | Err(Failure::Missing { .. }) => {}
                 Err(Failure::Forbidden { grant, .. }) => {
                     if !self.known.nudge_refused {
-                        (self.tell)(&format!(
-                            "not allowed to {grant}: mounts refresh in their own time, which takes up to 90 s"
-                        ));
+                        (self.tell)(&format!("not allowed to {grant}: mounts refresh in their own time"));
                     }
                     self.known.nudge_refused = true;
                 }
                 Err(failure) => {
                     (self.tell)(&format!(
-                        "a nudge failed, so mounts refresh in their own time: {}",
-                        Error::from(failure)
+                        "a nudge failed, so the mounts of {pod} refresh in their own time: {failure}"
                     ));
-                    self.known.nudge_refused = true;
+                    self.known.unnudged.insert(pod.to_owned(), mark.clone());
                 }
             }
         }
         Ok(())
+    }
+
+    /// How long the mounts that could not be nudged may take, as [`Observed::mount_lag`] has it.
+    pub(super) async fn mount_lag(&mut self, seen: &Observed) -> SignedDuration {
+        let (refused, unnudged) = (self.known.nudge_refused, &self.known.unnudged);
+        let lags = |consumer: &&Consumer| consumer.mounts && (refused || unnudged.contains_key(&consumer.name));
+        let pods: Vec<String> = seen.consumers.iter().filter(lags).map(|consumer| consumer.name.clone()).collect();
+        if pods.is_empty() { SignedDuration::ZERO } else { REFRESHED + self.longest_ttl(&pods).await }
     }
 
     /// Restarts one service of the control plane, as `kubectl rollout restart` does.

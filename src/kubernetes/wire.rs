@@ -119,6 +119,7 @@ pub struct PodSpec {
     pub init_containers: Vec<Container>,
     pub volumes: Vec<Volume>,
     pub service_account_name: Option<String>,
+    pub node_name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -170,6 +170,8 @@ pub struct Observed {
     pub fence: Fence,
     /// Whether a nudge was refused, so that mounts refresh in their own time only.
     pub nudge_refused: bool,
+    /// How long a mount that could not be nudged may lag behind what was published; zero where all could be.
+    pub mount_lag: SignedDuration,
     /// Rights that were missing for this look.
     pub denied: Vec<Denied>,
 }
