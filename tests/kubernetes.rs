@@ -6,11 +6,12 @@ mod apiserver;
 
 use std::time::Duration;
 
-use apiserver::{ApiServer, Fault, NAMESPACE, START, within};
+use apiserver::{ApiServer, Fault, NAMESPACE, START, Seen, within};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use mtls::error::Kind;
+use mtls::interrupt::Interrupts;
 use mtls::kubernetes::Kubernetes;
 use mtls::mesh::{Fence, Observed, Owner, Pair};
 use mtls::pki::{self, Issuer, PrivateKey, TrustBundle, Validity};
@@ -173,6 +174,10 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
         serde_json::from_str(after["metadata"]["annotations"]["mtls.dapr.io/rotation"].as_str().unwrap()).unwrap();
     assert_eq!(note["by"], "tester");
     assert_eq!(note["before"], ca.issuer.certificate().fingerprint().to_string());
+    let roots = [&ca, &record.goal.target].map(|trio| trio.trust.anchors()[0].fingerprint());
+    assert_eq!(note["rootBefore"], roots[0].to_string());
+    let noted = server.reader().observe(&Need::default()).await.unwrap().published.noted_roots;
+    assert_eq!(noted, roots, "whoever may not read the record reads the note");
 
     assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "", "the lock is given back");
     let log = server.log();
@@ -610,6 +615,65 @@ async fn the_lock_is_refused_by_a_holder_that_lives_and_taken_over_from_one_that
     mesh.lock().await.unwrap();
     assert!((15..17).contains(&before.elapsed().as_secs()), "15 s after it was last heard of: {:?}", before.elapsed());
     mesh.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_ends_the_wait_for_the_lock() {
+    let (server, _) = cluster();
+    server.put(LEASE, lease(START));
+    let interrupts = Interrupts::default();
+    let mut mesh = server.mesh(true).interrupted_by(interrupts.clone());
+    let (refused, ()) = tokio::join!(mesh.lock(), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        interrupts.note(15);
+    });
+    assert_eq!(refused.unwrap_err().kind(), Kind::Interrupted(15));
+    assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "ann@host/1/0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lock_is_believed_no_longer_than_the_server_keeps_it() {
+    let leases = |server: &ApiServer| -> Vec<String> {
+        server.log().iter().filter(|seen| seen.path.contains("leases")).map(Seen::line).collect()
+    };
+    let (server, _) = cluster();
+    let mut mesh = server.mesh(true);
+    let record = Record::open(goal(&mut mesh).await.0);
+    server.fail("POST leases", Fault::Late(10), 1);
+    mesh.lock().await.unwrap();
+    server.forget();
+    mesh.save(&record).await.unwrap();
+    assert_eq!(leases(&server), ["PATCH leases/mtls-rotation"], "it runs from before the request was sent");
+
+    server.forget();
+    server.fail("PATCH leases", Fault::LostAnswer, 1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let [patch, get] = ["PATCH leases/mtls-rotation", "GET leases/mtls-rotation"];
+    assert_eq!(leases(&server), [patch, patch, get, patch], "when the lost one arrived is not known");
+    mesh.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_issuer_is_not_switched_beside_a_config_map_that_changed() {
+    let (server, _) = cluster();
+    let (mut mesh, _, seen) = about_to_write(&server, true).await;
+    let issuer = seen.published.issuer().unwrap();
+    let mut map = server.get(CONFIG_MAP);
+    map["metadata"]["managedFields"] = json!([{ "manager": "helm", "time": START, "fieldsV1": {} }]);
+    server.put(CONFIG_MAP, map);
+    let error = mesh.apply(&Move::PublishIssuer { issuer }, &seen).await.unwrap_err();
+    assert!(error.to_string().contains("was changed since it was looked at, by `helm`"), "{error}");
+    assert_eq!(server.writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_goes_along_with_the_trust_is_told_as_an_event() {
+    let (server, _) = cluster();
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    let Move::PublishTrust { bundle, .. } = step else { panic!("a trust write") };
+    let step = Move::PublishTrust { bundle, issuer: seen.published.issuer() };
+    mesh.apply(&step, &seen).await.unwrap();
+    assert_eq!(server.writes().last().unwrap(), "POST events");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::api::{Api, Change, LEASES};
 use super::failure::Failure;
 use super::names;
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::interrupt::Interrupts;
 
 /// How long a silent holder keeps the lock.
 const DURATION: Duration = Duration::from_secs(15);
@@ -36,7 +37,8 @@ struct Held {
 
 struct State {
     version: String,
-    /// By both clocks: one stands still while the machine sleeps, the other can be set.
+    /// Before the last renewal was sent, so that the lock never lasts longer than is believed here. By both clocks: one
+    /// stands still while the machine sleeps, the other can be set.
     renewed: (Instant, SystemTime),
     /// Who took it over.
     lost: Option<String>,
@@ -64,13 +66,13 @@ struct Spec {
 }
 
 impl Lock {
-    /// Takes the lock. Waits for a holder that is silent to run out, and errors as soon as one shows that it lives: it
-    /// renews the lock, or gives it back.
-    pub async fn take(api: &Api, namespace: &str, caller: &str) -> Result<Self, Error> {
+    /// Takes the lock. Waits for a holder that is silent to run out, and errors as soon as one shows that it lives (it
+    /// renews the lock, or gives it back), or when a signal comes.
+    pub async fn take(api: &Api, namespace: &str, caller: &str, interrupts: &Interrupts) -> Result<Self, Error> {
         let at = LEASES.named(namespace, names::ROTATION);
         let holder = holder(caller);
         let mut other: Option<Lease> = None;
-        let version = loop {
+        let state = loop {
             let lease = match api.get::<Lease>(at, "").await {
                 Ok(lease) => lease,
                 Err(Failure::Missing { .. }) => Lease::default(),
@@ -80,17 +82,23 @@ impl Lock {
             if let Some(other) = other.as_ref().filter(|other| other.metadata.resource_version != *version) {
                 return Err(refused(namespace, other));
             }
-            if lease.is_free(api.now()) {
+            if lease.is_free(api.now()) || lease.spec.holder_identity.as_ref() == Some(&holder) {
+                let renewed = now();
                 match write(api, namespace, &holder, version, true).await {
-                    Ok(version) => break version,
+                    Ok(version) => break State { version, renewed, lost: None },
                     Err(Failure::Conflict { .. }) => continue,
                     Err(failure) => return Err(failure.into()),
                 }
             }
             other.get_or_insert(lease);
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            interrupts.or_after(Duration::from_millis(500)).await;
+            if let Some(signal) = interrupts.seen() {
+                return Err(Error::new(
+                    Kind::Interrupted(signal),
+                    "interrupted while the lock was held by another mtls",
+                ));
+            }
         };
-        let state = State { version, renewed: now(), lost: None };
         let held =
             Arc::new(Held { api: api.clone(), namespace: namespace.to_owned(), holder, state: Mutex::new(state) });
         let renewals = tokio::spawn(keep(Arc::clone(&held)));
@@ -131,13 +139,9 @@ impl Held {
         let (instant, wall) = state.renewed;
         let asleep = wall.elapsed().unwrap_or(Duration::MAX);
         if state.lost.is_none() && instant.elapsed().max(asleep) >= age {
-            match write(&self.api, &self.namespace, &self.holder, &state.version, false).await {
-                Ok(version) => {
-                    state.version = version;
-                    state.renewed = now();
-                }
+            match self.write(&mut state).await {
                 Err(Failure::Conflict { .. }) => self.look_again(&mut state).await?,
-                Err(failure) => return Err(failure.into()),
+                written => written?,
             }
         }
         match &state.lost {
@@ -151,13 +155,20 @@ impl Held {
         }
     }
 
-    /// A conflict may be the echo of a renewal whose answer was lost.
-    async fn look_again(&self, state: &mut State) -> Result<(), Error> {
+    async fn write(&self, state: &mut State) -> Result<(), Failure> {
+        let renewed = now();
+        state.version = write(&self.api, &self.namespace, &self.holder, &state.version, false).await?;
+        state.renewed = renewed;
+        Ok(())
+    }
+
+    /// A conflict may be the echo of a renewal whose answer was lost, nobody knows when: it is renewed at once.
+    async fn look_again(&self, state: &mut State) -> Result<(), Failure> {
         let lease: Lease = self.api.get(LEASES.named(&self.namespace, names::ROTATION), "").await?;
         match lease.spec.holder_identity {
             Some(holder) if holder == self.holder => {
                 state.version = lease.metadata.resource_version;
-                state.renewed = now();
+                self.write(state).await?;
             }
             other => state.lost = Some(other.filter(|who| !who.is_empty()).unwrap_or_else(|| "somebody".to_owned())),
         }

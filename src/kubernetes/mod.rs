@@ -180,7 +180,7 @@ impl Mesh for Kubernetes {
         self.interrupts.listen().map_err(|why| Error::failed("signals cannot be noted").because(why))?;
         let namespace = self.namespace().await?;
         let caller = self.known.caller.clone().unwrap_or_default();
-        self.lock = Some(Lock::take(&self.connection.api, &namespace, &caller).await?);
+        self.lock = Some(Lock::take(&self.connection.api, &namespace, &caller, &self.interrupts).await?);
         if let Err(why) = Box::pin(self.unfence()).await {
             // What stands in the way of the work stands in the way of this too, and has been said.
             let _ = self.unlock().await;

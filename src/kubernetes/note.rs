@@ -1,28 +1,33 @@
 //! Who switched the issuer, when and to what: an annotation on the Secret and an Event, for whoever looks later.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::{Change, EVENTS};
 use super::{Kubernetes, names};
 use crate::mesh::Observed;
-use crate::pki::Issuer;
+use crate::pki::{Certificate, Fingerprint, Issuer, TrustBundle};
 
 /// The annotation's content.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Note {
     switched: String,
     longest_ttl: String,
     by: String,
     before: Option<String>,
     after: String,
-    version: &'static str,
+    root_before: Option<String>,
+    root_after: Option<String>,
+    version: String,
 }
 
 impl Note {
-    /// What is known when `issuer` takes the place of the published one.
-    pub fn new(issuer: &Issuer, seen: &Observed) -> Self {
+    /// What is known when `issuer` takes the place of the published one, and `bundle`, if that goes along, of the
+    /// published trust.
+    pub fn new(issuer: &Issuer, bundle: Option<&TrustBundle>, seen: &Observed) -> Self {
+        let anchors = bundle.map_or(seen.published.anchors.as_slice(), TrustBundle::anchors);
+        let name = |root: &Certificate| root.fingerprint().to_string();
         let ttl = seen.settings.workload_cert_ttl + seen.settings.allowed_clock_skew;
         Self {
             switched: seen.now.to_string(),
@@ -30,8 +35,16 @@ impl Note {
             by: seen.identity.caller.clone(),
             before: seen.published.chain.first().map(|old| old.fingerprint().to_string()),
             after: issuer.certificate().fingerprint().to_string(),
-            version: env!("CARGO_PKG_VERSION"),
+            root_before: seen.signing_root().map(name),
+            root_after: seen.root_of(&issuer.chain, anchors).map(name),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// The roots that a note names, old and new. None if it is not a note.
+    pub fn roots(text: &str) -> Vec<Fingerprint> {
+        let note: Self = serde_json::from_str(text).unwrap_or_default();
+        [note.root_before, note.root_after].into_iter().flatten().filter_map(|root| root.parse().ok()).collect()
     }
 }
 

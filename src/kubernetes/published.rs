@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::find::Sentry;
 use super::names;
+use super::note::Note;
 use super::wire::Meta;
 use crate::mesh::{Pair, Published, Version};
 use crate::pki::{Certificate, PrivateKey, Reading, read_as_go, read_chain_as_go};
@@ -80,6 +81,8 @@ pub fn published(secret: Option<&Secret>, config_map: Option<&ConfigMap>, files:
             .filter(|entry| entry.wrote(None))
             .filter_map(|entry| entry.time)
             .max();
+        published.noted_roots =
+            secret.metadata.annotations.get(names::ROTATION_NOTE).map(|note| Note::roots(note)).unwrap_or_default();
         let ours = [&files.ca, &files.issuer, &files.key];
         published.foreign_keys = secret.data.keys().filter(|key| !ours.contains(key)).cloned().collect();
     }

@@ -94,7 +94,7 @@ impl Kubernetes {
             return Err(Error::failed(format!("Secret `{}/{}` is immutable", found.namespace, names::TRUST_BUNDLE))
                 .hint("Dapr could not renew it either; make it anew without `immutable: true`"));
         }
-        let note = issuer.map(|issuer| Note::new(issuer, seen).to_string());
+        let note = issuer.map(|issuer| Note::new(issuer, bundle, seen).to_string());
         Ok(PairWrite {
             namespace: found.namespace.clone(),
             files: found.sentry.clone(),

@@ -234,11 +234,13 @@ impl Observed {
 
     /// The published anchor that the live chain ends in: of several the one that lasts longest, the first of equals.
     pub fn signing_root(&self) -> Option<&Certificate> {
-        let published = &self.published;
-        let until =
-            |anchor: &Certificate| self.until(&published.chain, std::slice::from_ref(anchor), Profile::Spiffe).ok();
-        published
-            .anchors
+        self.root_of(&self.published.chain, &self.published.anchors)
+    }
+
+    /// The one of `anchors` that `chain` ends in, by the same rule.
+    pub fn root_of<'a>(&self, chain: &[Certificate], anchors: &'a [Certificate]) -> Option<&'a Certificate> {
+        let until = |anchor: &Certificate| self.until(chain, std::slice::from_ref(anchor), Profile::Spiffe).ok();
+        anchors
             .iter()
             .rev()
             .filter_map(|anchor| Some((until(anchor)?, anchor)))

@@ -50,6 +50,9 @@ pub struct Published {
     pub written: Option<Timestamp>,
     /// Keys of the Secret that belong to others, such as `jwt.key` or `issuer.next.crt`.
     pub foreign_keys: Vec<String>,
+    /// The roots that the last rotation switched from and to, by the note that it left on the Secret. A root in use that
+    /// is not among them came by other hands. Empty: there is no note.
+    pub noted_roots: Vec<Fingerprint>,
 }
 
 impl Published {

@@ -21,6 +21,8 @@ pub enum Fault {
     Refused,
     /// The server says that it could not, which need not be true.
     ServerError,
+    /// The answer comes so many seconds after it is carried out.
+    Late(u64),
     /// Nothing comes back, ever.
     Silent,
     /// The caller lacks the right.
@@ -184,9 +186,12 @@ impl ApiServer {
                 return Ok(response);
             }
             Some(Fault::WrittenBefore(key)) => self.write_as_somebody(&seen.path, key),
-            Some(Fault::LostAnswer) | None => {}
+            Some(Fault::LostAnswer | Fault::Late(_)) | None => {}
         }
         let response = self.carry_out(&seen);
+        if let Some(Fault::Late(seconds)) = fault {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
         if fault == Some(Fault::LostAnswer) {
             return Err(std::io::ErrorKind::ConnectionReset.into());
         }

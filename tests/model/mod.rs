@@ -374,6 +374,7 @@ impl Model {
             config_map: Version(self.versions.1.to_string()),
             written: Some(self.written),
             foreign_keys: Vec::new(),
+            ..Published::default()
         }
     }
 
