@@ -96,7 +96,7 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
         if nudge_helps(seen) {
             return Step::Do(Move::Nudge);
         }
-        if waited < limits.propagation {
+        if waited < limits.propagation.max(seen.mount_lag) {
             return Step::Wait(missing, need);
         }
     }
