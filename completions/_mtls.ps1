@@ -144,7 +144,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             break
         }
         'mtls;renew-certificate' {
-            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root')
+            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`')
             [CompletionResult]::new('--ca-root-certificate', '--ca-root-certificate', [CompletionResultType]::ParameterName, 'Brings a root of your own; the other two go with it')
             [CompletionResult]::new('--issuer-public-certificate', '--issuer-public-certificate', [CompletionResultType]::ParameterName, 'The issuer''s certificate, with its chain if it has one')
             [CompletionResult]::new('--issuer-private-key', '--issuer-private-key', [CompletionResultType]::ParameterName, 'The issuer''s private key')
@@ -193,7 +193,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             break
         }
         'mtls;renew-cert' {
-            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root')
+            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`')
             [CompletionResult]::new('--ca-root-certificate', '--ca-root-certificate', [CompletionResultType]::ParameterName, 'Brings a root of your own; the other two go with it')
             [CompletionResult]::new('--issuer-public-certificate', '--issuer-public-certificate', [CompletionResultType]::ParameterName, 'The issuer''s certificate, with its chain if it has one')
             [CompletionResult]::new('--issuer-private-key', '--issuer-private-key', [CompletionResultType]::ParameterName, 'The issuer''s private key')
@@ -242,7 +242,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             break
         }
         'mtls;rnc' {
-            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root')
+            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`')
             [CompletionResult]::new('--ca-root-certificate', '--ca-root-certificate', [CompletionResultType]::ParameterName, 'Brings a root of your own; the other two go with it')
             [CompletionResult]::new('--issuer-public-certificate', '--issuer-public-certificate', [CompletionResultType]::ParameterName, 'The issuer''s certificate, with its chain if it has one')
             [CompletionResult]::new('--issuer-private-key', '--issuer-private-key', [CompletionResultType]::ParameterName, 'The issuer''s private key')
@@ -291,7 +291,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             break
         }
         'mtls;rotate' {
-            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root')
+            [CompletionResult]::new('--private-key', '--private-key', [CompletionResultType]::ParameterName, 'Makes the new root with this key. The live root''s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`')
             [CompletionResult]::new('--ca-root-certificate', '--ca-root-certificate', [CompletionResultType]::ParameterName, 'Brings a root of your own; the other two go with it')
             [CompletionResult]::new('--issuer-public-certificate', '--issuer-public-certificate', [CompletionResultType]::ParameterName, 'The issuer''s certificate, with its chain if it has one')
             [CompletionResult]::new('--issuer-private-key', '--issuer-private-key', [CompletionResultType]::ParameterName, 'The issuer''s private key')

@@ -123,7 +123,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand export" -s q -l quiet -d 'Says
 complete -c mtls -n "__fish_mtls_using_subcommand export" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand export" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l ca-root-certificate -d 'Brings a root of your own; the other two go with it' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l issuer-public-certificate -d 'The issuer\'s certificate, with its chain if it has one' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l issuer-private-key -d 'The issuer\'s private key' -r -F
@@ -173,7 +173,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -s q -l qui
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l ca-root-certificate -d 'Brings a root of your own; the other two go with it' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l issuer-public-certificate -d 'The issuer\'s certificate, with its chain if it has one' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l issuer-private-key -d 'The issuer\'s private key' -r -F
@@ -223,7 +223,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -s q -l quiet -d '
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l ca-root-certificate -d 'Brings a root of your own; the other two go with it' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l issuer-public-certificate -d 'The issuer\'s certificate, with its chain if it has one' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l issuer-private-key -d 'The issuer\'s private key' -r -F
@@ -273,7 +273,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rnc" -s q -l quiet -d 'Says le
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l private-key -d 'Makes the new root with this key. The live root\'s own key renews that root. Beside certificates of your own it has no effect, as in `dapr`' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l ca-root-certificate -d 'Brings a root of your own; the other two go with it' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l issuer-public-certificate -d 'The issuer\'s certificate, with its chain if it has one' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l issuer-private-key -d 'The issuer\'s private key' -r -F

@@ -14,7 +14,7 @@ use crate::duration;
 /// Works on the Dapr of a Kubernetes cluster, or with `--certs-dir DIR` (`--self-hosted`) on the directory of a
 /// self-hosted one.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "mtls", version, infer_long_args = false, after_help = EXIT_CODES)]
+#[command(name = "mtls", version, infer_long_args = false, args_override_self = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Where to work and how to talk.
     #[command(flatten)]
@@ -189,9 +189,9 @@ pub struct ExportArgs {
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct RenewArgs {
-    /// Makes the new root with this key. The live root's own key renews that root.
-    #[arg(long, value_name = "FILE", help_heading = BRING,
-        conflicts_with_all = ["ca_root_certificate", "issuer_public_certificate", "issuer_private_key"])]
+    /// Makes the new root with this key. The live root's own key renews that root. Beside certificates of your own it
+    /// has no effect, as in `dapr`.
+    #[arg(long, value_name = "FILE", help_heading = BRING)]
     pub private_key: Option<PathBuf>,
     /// Brings a root of your own; the other two go with it.
     #[arg(long, value_name = "FILE", requires_all = ["issuer_public_certificate", "issuer_private_key"],
@@ -366,6 +366,11 @@ impl Cli {
         };
         if renew.if_expires_within.is_some_and(|window| window >= renew.valid_until) {
             let why = "`--valid-until` lies within `--if-expires-within`: every run would renew again";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
+        }
+        let restarts = renew.restart.is_some_and(|scope| scope != RestartScope::Off);
+        if restarts && self.global.is_directory() {
+            let why = "`--restart` goes with a cluster; restart the processes that read a directory yourself";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
         }
         if renew.trust_domain.is_some() && !self.global.is_directory() {

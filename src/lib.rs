@@ -56,6 +56,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use cli::{Cli, Color};
 use error::{Error, Kind};
@@ -64,6 +65,8 @@ use ui::Ui;
 /// Runs the tool with these arguments, the program's name first, and says how it went as [`Kind::exit_code`] does.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = Cli::try_parse_from(arguments).and_then(|cli| cli.check().map(|()| cli));
+    // Why: keys are in memory while a command works. Where it is not allowed, nothing worse happens than before.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let cli = match parsed {
         Ok(cli) => cli,
         Err(message) => {

@@ -32,6 +32,8 @@ fn the_definition_is_consistent() {
 #[case("mtls --log-as-json=true -k expiry")]
 #[case("mtls export -k -o ./certs")]
 #[case("mtls renew-certificate -k --valid-until 90 --restart")]
+#[case("mtls -k renew-certificate -k --valid-until 90 --valid-until 30 --restart --restart=false")]
+#[case("mtls rnc -k --private-key k --ca-root-certificate c --issuer-public-certificate i --issuer-private-key p")]
 fn dapr_lines_mean_kubernetes(#[case] line: &str) {
     assert!(parse(line).expect(line).global.kubernetes, "{line}");
 }
@@ -72,6 +74,7 @@ fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
 
 #[rstest]
 #[case("mtls rotate --private-key a.key --ca-root-certificate ca.crt")]
+#[case("mtls rotate --certs-dir . --restart")]
 #[case("mtls rotate --ca-root-certificate ca.crt")]
 #[case("mtls rotate --issuer-private-key k --issuer-public-certificate c")]
 #[case("mtls rotate --resume --abort")]

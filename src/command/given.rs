@@ -38,13 +38,13 @@ pub fn request(args: &RenewArgs) -> Result<Request, Error> {
 }
 
 fn inputs(args: &RenewArgs) -> Result<Inputs, Error> {
-    if let Some(file) = &args.private_key {
-        return Ok(Inputs::Key(read_key(file)?));
-    }
     let (Some(root), Some(chain), Some(key)) =
         (&args.ca_root_certificate, &args.issuer_public_certificate, &args.issuer_private_key)
     else {
-        return Ok(Inputs::Fresh);
+        return Ok(match &args.private_key {
+            Some(file) => Inputs::Key(read_key(file)?),
+            None => Inputs::Fresh,
+        });
     };
     let no_pem = |file: &Path, why: PemError| {
         let hint = why.hint();

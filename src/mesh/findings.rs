@@ -133,6 +133,12 @@ impl Found<'_> {
         let renew = self.command("renew-certificate");
         let hint = match record {
             Some(record) if record.mends => format!("put the kept CA back with {renew}"),
+            _ if self.seen.consumers.iter().any(|consumer| consumer.role != Role::Sentry) => {
+                format!(
+                    "make a CA that you know of, and restart everything: {}",
+                    self.command("renew-certificate --strategy replace")
+                )
+            }
             _ => format!("make a CA that you know of with {renew}"),
         };
         self.add(
@@ -273,7 +279,7 @@ impl Found<'_> {
                     Severity::Note,
                     format!("whether Helm values pin certificates is not known: {why}"),
                     "pinned ones come back with the next `helm upgrade --reuse-values`",
-                    "",
+                    "let somebody who may read the release run `helm get values`, and look for certPEM",
                 ),
                 Owner::Reconciler { who, remedy } => self.add(
                     Severity::Warning,
@@ -285,7 +291,7 @@ impl Found<'_> {
                     Severity::Warning,
                     format!("Dapr renews its CA by itself here: {what}"),
                     "two who renew get in each other's way, so `renew-certificate` refuses",
-                    "",
+                    "let Dapr finish, or switch its renewal off before another one",
                 ),
             }
         }
@@ -294,7 +300,8 @@ impl Found<'_> {
     fn oddities(&mut self) {
         for (place, oddity) in &self.seen.published.oddities {
             let what = format!("{place}: {oddity}");
-            self.add(Severity::Warning, what, "Dapr reads less or other than what stands there", "");
+            let hint = format!("the next rotation writes it anew: {}", self.command("renew-certificate"));
+            self.add(Severity::Warning, what, "Dapr reads less or other than what stands there", hint);
         }
     }
 
@@ -305,7 +312,7 @@ impl Found<'_> {
         }
         let needed = |layer: &&Layer| layer.kind == LayerKind::Bridge && layer.is_needed();
         let hint = match layers.iter().filter(needed).count() {
-            0 => "",
+            0 => "nobody is known to need one; they stay harmless until they can be retired",
             _ => "restart what depends on them, so that fewer are needed",
         };
         self.add(
@@ -322,7 +329,7 @@ impl Found<'_> {
                 Severity::Note,
                 "mutual TLS between sidecars is off (Configuration `daprsystem`)",
                 "the control plane uses these certificates all the same, and breaks when they expire",
-                "",
+                "renew them like any other",
             );
         }
     }

@@ -35,7 +35,8 @@ impl Found<'_> {
     fn ended(&mut self, ended: &[&Layer], layers: &[Layer]) {
         let nothing_signs = !layers.iter().any(|layer| layer.in_use);
         let signed = |layer: &&&Layer| {
-            layer.kind == LayerKind::Issuer || (layer.kind == LayerKind::TrustAnchor && nothing_signs)
+            layer.kind == LayerKind::Issuer
+                || (nothing_signs && matches!(layer.kind, LayerKind::TrustAnchor | LayerKind::Intermediate))
         };
         let (signing, others): (Vec<_>, Vec<_>) = ended.iter().partition(signed);
         if !signing.is_empty() {
@@ -44,8 +45,9 @@ impl Found<'_> {
             self.add(Severity::Error, ends(&signing, self.seen.now), means, hint);
         }
         if !others.is_empty() {
-            let what = format!("{}; nobody uses it", ends(&others, self.seen.now));
-            self.add(Severity::Note, what, "it does no harm, and the next rotation leaves it out", "");
+            let what = ends(&others, self.seen.now);
+            let means = "whoever accepts what Sentry signs today does not need it";
+            self.add(Severity::Note, what, means, "leave it: signed workflow history may be verified with it");
         }
     }
 
@@ -69,7 +71,14 @@ impl Found<'_> {
                 let means = format!(
                     "from {end} on whoever holds only older trust anchors refuses every peer; who that is cannot be seen here"
                 );
-                let hint = "restart the sidecars that started before the last rotation";
+                let hint = if self.seen.is_directory() {
+                    "restart the sidecars that started before the last rotation".to_owned()
+                } else {
+                    format!(
+                        "what holds older trust in the control plane is restarted by {}",
+                        self.command("restart --stale")
+                    )
+                };
                 self.add(Severity::Warning, what, means, hint);
             }
         }
