@@ -299,6 +299,16 @@ fn an_abort_after_a_replacement_is_refused_where_somebody_holds_the_new_root_alo
 }
 
 #[test]
+fn a_root_that_is_its_own_issuer_is_bridged_and_the_loop_ends() {
+    let mut mesh = Model::new(22, 365, Watcher::Alive);
+    mesh.broken = true;
+    mesh.be_its_own_issuer();
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert_eq!(mesh.secret.issuer.chain.len(), 2, "a self-signed certificate is never sent along");
+    assert_eq!(mesh.secret.trust.anchors().len(), 2);
+}
+
+#[test]
 fn an_expired_issuer_under_a_root_that_lives_is_renewed_by_its_key() {
     let mut mesh = Model::new(19, 365, Watcher::Alive);
     let key = PrivateKey::generate(&mut |bytes: &mut [u8]| Chance::new(98).fill(bytes));

@@ -51,9 +51,13 @@ fn inputs(args: &RenewArgs) -> Result<Inputs, Error> {
         refused(file, why, hint)
     };
     let trust = TrustBundle::parse(&read(root)?).map_err(|why| no_pem(root, why))?;
-    let chain = parse_chain(&read(chain)?).map_err(|why| no_pem(chain, why))?;
+    let parsed = parse_chain(&read(chain)?).map_err(|why| no_pem(chain, why))?;
+    if parsed.first().is_some_and(Certificate::self_signed) {
+        return Err(Error::usage(format!("`{}` is a root that is its own issuer", chain.display()))
+            .hint("make an issuer under it, or give the root's key alone with `--private-key`"));
+    }
     let key = read_key(key)?;
-    Ok(Inputs::Given(Trio { trust, issuer: Issuer { chain, key } }))
+    Ok(Inputs::Given(Trio { trust, issuer: Issuer { chain: parsed, key } }))
 }
 
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {

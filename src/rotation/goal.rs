@@ -91,9 +91,14 @@ impl Trio {
 
     /// The anchor that the issuer's own chain ends in: what everybody should hold in the end.
     pub fn root(&self) -> Option<&Certificate> {
-        let signed =
-            |root: &&Certificate| below(&self.issuer.chain, root).last().is_some_and(|last| last.signed_by(root));
+        let signed = |root: &&Certificate| below(&self.issuer.chain, root).last().is_some_and(|last| signs(root, last));
         self.trust.anchors().iter().find(signed)
+    }
+
+    /// The anchor that the whole chain ends in, the former issuers behind the own chain included.
+    pub fn last_root(&self) -> Option<&Certificate> {
+        let last = self.issuer.chain.last()?;
+        self.trust.anchors().iter().find(|root| signs(root, last))
     }
 
     /// When the issuer, what stands between it and its root, or that root ends first.
@@ -125,8 +130,7 @@ impl Trio {
     /// Shown on a live cluster: pods of both sides accept it (Dapr 1.14.0).
     pub fn over(&self, invented: &Self, now: Timestamp, entropy: Entropy) -> Result<Self, CannotStage> {
         let mut chain = self.issuer.chain.clone();
-        if let Some(root) = chain.last().and_then(|last| self.trust.anchors().iter().find(|root| last.signed_by(root)))
-        {
+        if let Some(root) = self.last_root() {
             let validity = Validity { not_before: root.not_before(), not_after: root.not_after() };
             let signer = &invented.issuer;
             chain.push(cross_sign(root, signer.certificate(), &signer.key, &validity, entropy)?);
@@ -137,9 +141,16 @@ impl Trio {
     }
 }
 
-/// The certificates of a chain up to the first that has expired: what is behind that one is reached by nobody.
+/// By name and by signature: a root of another name may have the same key.
+fn signs(root: &Certificate, below: &Certificate) -> bool {
+    below.issuer_der() == root.subject_der() && below.signed_by(root)
+}
+
+/// The certificates of a chain up to the first that has expired: what is behind that one is reached by nobody. A
+/// self-signed one (a root that is its own issuer) is left out, as Sentry leaves it out of what it sends.
 pub(super) fn live(chain: &[Certificate], now: Timestamp) -> impl Iterator<Item = Certificate> {
-    chain.iter().take_while(move |certificate| !certificate.is_expired(now)).cloned()
+    let lasting = chain.iter().take_while(move |certificate| !certificate.is_expired(now));
+    lasting.filter(|certificate| !certificate.self_signed()).cloned()
 }
 
 /// By how much a renewal may be early or late: an SVID's validity begins when it is asked for, not when the process starts.

@@ -66,7 +66,7 @@ pub async fn run<M: Mesh>(
 ) -> Result<Run, Error> {
     let mut made = Made::default();
     let ended = follow(mesh, record, &mut seen, limits, entropy, tell, &mut made).await;
-    let Made { moves, restarts } = made;
+    let Made { moves, restarts, .. } = made;
     match ended {
         Ok(outcome) => Ok(Run { outcome, moves, restarts, seen }),
         Err(why) if moves > 0 => Err(why.after_changes()),
@@ -79,6 +79,22 @@ pub async fn run<M: Mesh>(
 struct Made {
     moves: usize,
     restarts: usize,
+    last: String,
+    repeated: usize,
+}
+
+/// How often the same publication may be made in a row. Somebody may undo it once or twice; more is a fight, or an
+/// object that does not come back as it was written.
+const SAME: usize = 3;
+
+impl Made {
+    /// How often this publication has been made in a row, with this one.
+    fn again(&mut self, step: &Move) -> usize {
+        let name = step.to_string();
+        self.repeated = if name == self.last { self.repeated + 1 } else { 1 };
+        self.last = name;
+        self.repeated
+    }
 }
 
 async fn follow<M: Mesh>(
@@ -105,6 +121,9 @@ async fn follow<M: Mesh>(
         full = matches!(step, Step::LookAgain);
         let wanted = match step {
             Step::Do(step) => {
+                if step.publishes() && made.again(&step) > SAME {
+                    return Ok(Outcome::Stuck(format!("what was published is not what is read back: {step}")));
+                }
                 make(mesh, &step, seen, tell).await?;
                 made.moves += 1;
                 made.restarts += usize::from(matches!(step, Move::Restart { .. }));

@@ -311,12 +311,7 @@ impl Minter<'_> {
     /// The new issuer, the new root cross-signed by the live issuer, then the whole live chain.
     fn bridge(&self, new: Trio, entropy: Entropy) -> Result<Trio, CannotStage> {
         let from = self.from()?;
-        let root = new
-            .trust
-            .anchors()
-            .iter()
-            .find(|anchor| new.issuer.chain.last().is_some_and(|last| last.signed_by(anchor)))
-            .ok_or(CannotStage::NoRoot)?;
+        let root = new.last_root().ok_or(CannotStage::NoRoot)?;
         let validity =
             Validity { not_before: self.validity().not_before.max(root.not_before()), not_after: root.not_after() };
         let cross = pki::cross_sign(root, from.issuer.certificate(), &from.issuer.key, &validity, entropy)?;

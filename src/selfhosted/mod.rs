@@ -76,6 +76,8 @@ impl Directory {
 
 impl Mesh for Directory {
     async fn observe(&mut self, _: &Need) -> Result<Observed, Error> {
+        // Why: nothing else waits here, and a signal that has come must be noted.
+        tokio::task::yield_now().await;
         self.look()
     }
 

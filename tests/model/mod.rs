@@ -292,6 +292,26 @@ impl Model {
         self.steps
     }
 
+    /// A root that signs SVIDs itself, known to everybody.
+    pub fn be_its_own_issuer(&mut self) {
+        let validity = Validity { not_before: self.now - SKEW, not_after: self.now + SignedDuration::from_hours(2400) };
+        let mut chance = Chance::new(self.chance.below(u64::MAX));
+        let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+        let key = PrivateKey::generate(&mut entropy);
+        let own = root("cluster.local", &key, &validity, &mut entropy).unwrap();
+        let trust = TrustBundle::from_anchors(vec![own.clone()]).unwrap();
+        self.secret = Trio { trust, issuer: Issuer { chain: vec![own.clone()], key } };
+        self.config_map = vec![own.clone()];
+        for process in &mut self.processes {
+            process.held = vec![own.clone()];
+            process.shows = vec![own.clone()];
+        }
+        for sentry in &mut self.sentries {
+            sentry.loaded = self.secret.clone();
+        }
+        self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+    }
+
     /// An issuer under the live root, whose key is given, that ended an hour ago.
     pub fn expire_issuer(&mut self, root_key: &PrivateKey) {
         let hour = SignedDuration::from_hours(1);
