@@ -78,6 +78,12 @@ impl Error {
         self
     }
 
+    /// The sentence and its causes, in one line.
+    pub fn in_full(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.message.clone(), |text, cause| format!("{text}: {cause}"))
+    }
+
     /// What it means for the caller.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -694,6 +694,39 @@ async fn a_holder_that_lost_the_lock_writes_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_used_stops_a_writer_and_is_told_to_a_reader() {
+    let stored = |kind: &str, meta: &str| {
+        let data = json!({ "rotation.json": STANDARD.encode(meta) });
+        json!({ "type": kind, "metadata": {}, "data": data })
+    };
+    for (object, why) in [
+        (stored("Opaque", "{}"), "somebody else's"),
+        (stored("mtls.dapr.io/rotation", r#"{"version":99}"#), "the record has version 99"),
+        (stored("mtls.dapr.io/rotation", "not JSON"), "is missing or damaged"),
+    ] {
+        let (server, _) = cluster();
+        server.put(RECORD, object);
+        let mut reader = server.reader();
+        let seen = reader.observe(&ALL).await.unwrap();
+        let trouble = seen.record_trouble.unwrap();
+        assert!(trouble.contains(why), "{trouble}");
+        assert!(reader.load().await.unwrap().is_none());
+        assert!(server.reader().load().await.unwrap().is_none(), "nor without a look before");
+        let mut writer = server.mesh(true);
+        writer.observe(&ALL).await.unwrap();
+        assert!(writer.load().await.is_err(), "{why}");
+    }
+    let (server, _) = cluster();
+    server.fail("GET secrets/mtls-rotation", Fault::Forbidden, 10);
+    let mut reader = server.reader();
+    let seen = reader.observe(&ALL).await.unwrap();
+    assert_eq!(seen.denied[0].what, "whether a rotation is open");
+    assert_eq!(seen.denied[0].grant, "get secrets/mtls-rotation in namespace dapr-system");
+    assert!(reader.load().await.unwrap().is_none());
+    assert!(server.mesh(true).load().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_is_never_written_over_somebody_elses() {
     let (server, _) = cluster();
     let mut mesh = server.mesh(true);

@@ -11,6 +11,7 @@ use kube::{Client, Config};
 use serde::Deserialize;
 
 use super::api::{Api, Change, SELF_REVIEWS};
+use super::failure::credentials;
 use crate::error::Error;
 
 /// How to reach a cluster: the flags of the command line, in kubectl's meaning.
@@ -70,7 +71,7 @@ impl Connection {
         let read_only = read_only(&config);
         let client = Client::try_from(config).map_err(|why| {
             Error::failed(format!("cannot prepare a connection to `{server}`"))
-                .because(why)
+                .because(credentials(&why).unwrap_or_else(|| why.to_string()))
                 .hint("the credentials in the kubeconfig may be damaged or of a kind that is not supported")
         })?;
         Ok(Self { api: Api::new(client, timeout), context, server, read_only })
@@ -118,6 +119,10 @@ impl Connection {
 
 async fn configuration(options: &Options) -> Result<(Config, String), Error> {
     let Some(kubeconfig) = kubeconfig(options)? else {
+        if let Some(context) = &options.context {
+            return Err(Error::failed(format!("there is no kubeconfig that could have a context `{context}`"))
+                .hint("name one with `--kubeconfig FILE` or KUBECONFIG"));
+        }
         return match Config::incluster() {
             Ok(config) => Ok((config, "in-cluster".to_owned())),
             Err(why) => Err(Error::failed("no kubeconfig was found, and this is not a pod of a cluster")
@@ -239,13 +244,21 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "users:\n- name: u\n  user: {token: [hush\n").unwrap();
         let options = Options { kubeconfig: Some(file.path().to_owned()), ..Options::default() };
-        let error = Connection::open(&options).await.err().unwrap();
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(why) = cause {
-            text += &why.to_string();
-            cause = why.source();
-        }
+        let text = Connection::open(&options).await.err().unwrap().in_full();
         assert!(!text.contains("hush"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_exec_plugin_that_fails_is_not_quoted() {
+        for (script, why) in [("echo hush; exit 3", "exit status: 3"), ("echo '{hush: [hush'", "no ExecCredential")] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let text = format!(
+                "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\nclusters:\n- name: c\n  cluster: {{server: 'https://127.0.0.1:6443'}}\nusers:\n- name: u\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      interactiveMode: Never\n      command: sh\n      args: [-c, \"{script}\"]\n      env: [{{name: TOKEN, value: hush}}]\n"
+            );
+            std::fs::write(file.path(), text).unwrap();
+            let options = Options { kubeconfig: Some(file.path().to_owned()), ..Options::default() };
+            let text = Connection::open(&options).await.err().unwrap().in_full();
+            assert!(text.contains(why) && !text.contains("hush"), "{text}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kube::client::AuthError;
+
 use crate::error::Error;
 use crate::mesh::{Answer, Denied};
 
@@ -82,17 +84,13 @@ impl Failure {
                 code => Self::Refused { what: what.to_owned(), code, message: status.message.clone() },
             };
         }
-        let why = innermost(error);
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(current) = cause {
-            // hyper-util has no public way to ask through the layers above it whether it was the connecting that failed.
-            if current.to_string() == "client error (Connect)" {
-                return Self::Unreachable { why };
-            }
-            cause = current.source();
+        if let Some(message) = credentials(error) {
+            return Self::Refused { what: what.to_owned(), code: 401, message };
         }
-        if matches!(error, kube::Error::Auth(_)) {
-            return Self::Refused { what: what.to_owned(), code: 401, message: why };
+        let why = causes(error).last().map(ToString::to_string).unwrap_or_default();
+        // hyper-util has no public way to ask through the layers above it whether it was the connecting that failed.
+        if causes(error).any(|cause| cause.to_string() == "client error (Connect)") {
+            return Self::Unreachable { why };
         }
         Self::Lost { what: what.to_owned(), why }
     }
@@ -139,11 +137,44 @@ impl From<Failure> for Error {
     }
 }
 
-/// The last cause in a chain of errors is the one that says what happened; the ones above say where.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut current = error;
-    while let Some(source) = current.source() {
-        current = source;
+/// Why there are no credentials to show, in words of our own: kube's repeat what an exec plugin wrote and was given,
+/// which may be a token.
+pub fn credentials(error: &kube::Error) -> Option<String> {
+    let auth = causes(error).find_map(|cause| cause.downcast_ref::<AuthError>())?;
+    Some(match auth {
+        AuthError::AuthExecStart(why) => format!("the kubeconfig's exec plugin could not be started: {why}"),
+        AuthError::AuthExecRun { out, .. } => format!("the kubeconfig's exec plugin failed: {}", out.status),
+        AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
+            "the kubeconfig's exec plugin answered with no ExecCredential".to_owned()
+        }
+        AuthError::ReadTokenFile(why, path) => format!("token file `{}` could not be read: {why}", path.display()),
+        _ => "the credentials in the kubeconfig cannot be used".to_owned(),
+    })
+}
+
+/// An error and its causes. The last one says what happened, the ones above say where.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_an_exec_plugin_wrote_is_not_repeated() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = std::process::ExitStatus::from_raw(1 << 8);
+        let out = std::process::Output { status, stdout: b"hush".to_vec(), stderr: b"hush".to_vec() };
+        let failed = AuthError::AuthExecRun { cmd: "TOKEN=hush plugin".to_owned(), out: Box::new(out) };
+        for error in [kube::Error::Service(Box::new(failed)), kube::Error::Auth(AuthError::AuthExec("hush".to_owned()))]
+        {
+            let failure = Failure::of_transport("get secrets", &error);
+            assert!(matches!(failure, Failure::Refused { code: 401, .. }));
+            assert!(!failure.to_string().contains("hush"), "{failure}");
+        }
     }
-    current.to_string()
 }

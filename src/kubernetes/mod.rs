@@ -34,7 +34,7 @@ use self::probe::Evidence;
 use self::published::{ConfigMap, Secret};
 use crate::error::Error;
 use crate::interrupt::Interrupts;
-use crate::mesh::{Consumer, ControlPlane, Fence, Observed, Settings};
+use crate::mesh::{Consumer, ControlPlane, Denied, Fence, Observed, Settings};
 use crate::rotation::{Mesh, Move, Need, Record};
 
 pub use self::connect::{Connection, Options};
@@ -86,8 +86,11 @@ struct Known {
     role: Option<wire::Role>,
     evidence: Evidence,
     /// The record as the first look found it, until it is asked for.
-    record: Option<Result<Option<(Record, String)>, Error>>,
+    record: Option<record::Loaded>,
     record_read: bool,
+    /// Why there is no record to show, though there may be one.
+    unrecorded: Option<Denied>,
+    record_trouble: Option<String>,
 }
 
 /// A nudged Sentry serves the new chain after this: its mount is fresh at once, and it batches file events for two
@@ -199,12 +202,15 @@ impl Mesh for Kubernetes {
 
     async fn load(&mut self) -> Result<Option<Record>, Error> {
         let loaded = if let Some(loaded) = self.known.record.take() {
-            loaded?
+            loaded
         } else {
             let namespace = self.namespace().await?;
-            record::load(&self.connection.api, &namespace, self.writing.is_some()).await?
+            record::load(&self.connection.api, &namespace).await
         };
-        Ok(loaded.map(|(record, version)| {
+        if self.writing.is_none() && loaded.is_err() {
+            return Ok(None);
+        }
+        Ok(loaded?.map(|(record, version)| {
             self.record = Some(version);
             record
         }))

@@ -53,6 +53,7 @@ impl Kubernetes {
             }
         };
         self.known.found = Some(found);
+        denied.extend(self.known.unrecorded.clone());
         observed.denied = denied;
         let client = self.connection.api.client();
         observed.mount_lag = self.mount_lag(&observed).await;
@@ -94,11 +95,11 @@ impl Kubernetes {
             when(need.held, optional(api.get(WEBHOOKS.cluster(names::INJECTOR), ""))),
             when(need.held, optional(api.get(DEFINITIONS.cluster(names::CONVERTED), ""))),
             when(first, self.connection.caller()),
-            when(need.consumers && !known.record_read, record::load(api, namespace, writes)),
+            when(need.consumers && !known.record_read, record::load(api, namespace)),
         );
-        if record.is_some() {
+        if let Some(loaded) = record {
             known.record_read = true;
-            known.record = record;
+            known.note_record(loaded);
         }
         Objects {
             secret,
@@ -203,8 +204,24 @@ impl Kubernetes {
             fence: known.fence,
             nudge_refused: known.nudge_refused,
             mount_lag: SignedDuration::ZERO,
+            record_trouble: known.record_trouble.clone(),
             denied: Vec::new(),
         })
+    }
+}
+
+impl super::Known {
+    /// Keeps the record until it is asked for, and says in its place why there is none to show.
+    fn note_record(&mut self, loaded: record::Loaded) {
+        match &loaded {
+            Ok(_) => {}
+            Err(record::Unread::Failed(Failure::Forbidden { grant, .. })) => {
+                self.unrecorded = Some(Denied { what: "whether a rotation is open".to_owned(), grant: grant.clone() });
+            }
+            Err(record::Unread::Failed(failure)) => self.record_trouble = Some(failure.to_string()),
+            Err(record::Unread::Unusable(error)) => self.record_trouble = Some(error.in_full()),
+        }
+        self.record = Some(loaded);
     }
 }
 

@@ -10,18 +10,39 @@ use zeroize::Zeroizing;
 use super::api::{Api, Change, SECRETS};
 use super::failure::Failure;
 use super::names;
+use super::observe::optional;
 use super::published::Secret;
 use crate::error::Error;
 use crate::rotation::{Record, RecordData};
 
-/// Reads the record, and the version of the Secret it is in. A caller who may not read it sees none, unless it `must`.
-pub async fn load(api: &Api, namespace: &str, must: bool) -> Result<Option<(Record, String)>, Error> {
-    let secret: Secret = match api.get(SECRETS.named(namespace, names::ROTATION), "").await {
-        Ok(secret) => secret,
-        Err(Failure::Missing { .. }) => return Ok(None),
-        Err(Failure::Forbidden { .. }) if !must => return Ok(None),
-        Err(failure) => return Err(failure.into()),
-    };
+/// The record, and the version of the Secret that it is in; `None`: there is none.
+pub type Loaded = Result<Option<(Record, String)>, Unread>;
+
+/// Why a record that is there was not read. To a reader that is data, to a writer an error.
+pub enum Unread {
+    /// The caller may not, or there was no answer.
+    Failed(Failure),
+    /// It is damaged, of a newer version, or not one of ours.
+    Unusable(Error),
+}
+
+impl From<Unread> for Error {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Failed(failure) => failure.into(),
+            Unread::Unusable(error) => error,
+        }
+    }
+}
+
+/// Reads the record.
+pub async fn load(api: &Api, namespace: &str) -> Loaded {
+    let secret: Option<Secret> =
+        optional(api.get(SECRETS.named(namespace, names::ROTATION), "")).await.map_err(Unread::Failed)?;
+    secret.map(|secret| read(&secret, namespace)).transpose().map_err(Unread::Unusable)
+}
+
+fn read(secret: &Secret, namespace: &str) -> Result<(Record, String), Error> {
     if secret.kind != names::RECORD_TYPE {
         return Err(Error::failed(format!(
             "Secret `{namespace}/{}` is of type `{}`, not `{}`: somebody else's",
@@ -37,7 +58,7 @@ pub async fn load(api: &Api, namespace: &str, must: bool) -> Result<Option<(Reco
             .because(why)
             .hint(format!("to begin anew without it: kubectl -n {namespace} delete secret {}", names::ROTATION))
     })?;
-    Ok(Some((record, secret.metadata.resource_version.clone())))
+    Ok((record, secret.metadata.resource_version.clone()))
 }
 
 /// Keeps the record: makes the Secret, or replaces the version that was read. Returns the new version.

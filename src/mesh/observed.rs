@@ -172,6 +172,8 @@ pub struct Observed {
     pub nudge_refused: bool,
     /// How long a mount that could not be nudged may lag behind what was published; zero where all could be.
     pub mount_lag: SignedDuration,
+    /// Why the record of the last rotation is there and cannot be used: damaged, of a newer version, or not one of ours.
+    pub record_trouble: Option<String>,
     /// Rights that were missing for this look.
     pub denied: Vec<Denied>,
 }
