@@ -28,26 +28,35 @@ impl Staged {
         if fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
             return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(beside).map_err(failed)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        self.0.push((file, target.to_owned()));
+        self.0.push((temporary(beside, bytes).map_err(failed)?, target.to_owned()));
         Ok(())
     }
 
-    /// Puts all of them in place, in the order in which they were added.
+    /// Puts all of them in place, in the order in which they were added. An error after the first says that something
+    /// was changed.
     pub fn commit(self) -> Result<(), Error> {
         let mut directories: Vec<PathBuf> = Vec::new();
         for (file, target) in self.0 {
             file.persist(&target).map_err(|why| {
-                Error::failed(format!("`{}` could not be put in place", target.display())).because(why.error)
+                let error = Error::failed(format!("`{}` could not be put in place", target.display()));
+                let error = error.because(why.error);
+                if directories.is_empty() { error } else { error.after_changes() }
             })?;
             let parent = parent(&target);
             if !directories.contains(&parent) {
                 directories.push(parent);
             }
         }
-        directories.iter().try_for_each(|directory| sync(directory))
+        directories.iter().try_for_each(|directory| sync(directory)).map_err(Error::after_changes)
     }
+}
+
+/// A file beside its later place, written and synced (mode 0600).
+fn temporary(beside: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(beside)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 /// Writes `ca.crt`, `issuer.crt` and `issuer.key` into `directory`, which is made (mode 0700) if it is not there.
@@ -78,11 +87,15 @@ pub fn secret_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// Writes a file that must not be there yet: a key that is overwritten is lost.
 pub fn new_secret_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if file.symlink_metadata().is_ok() {
-        return Err(Error::failed(format!("`{}` is there already; nothing was changed", file.display()))
-            .hint("a key that is overwritten is lost: name another file"));
+    let placed = temporary(&parent(file), bytes).and_then(|temporary| Ok(temporary.persist_noclobber(file)?));
+    match placed {
+        Ok(_) => sync(&parent(file)),
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::failed(format!("`{}` is there already; nothing was changed", file.display()))
+                .hint("a key that is overwritten is lost: name another file"))
+        }
+        Err(why) => Err(Error::failed(format!("`{}` could not be written", file.display())).because(why)),
     }
-    secret_file(file, bytes)
 }
 
 /// Makes a directory, and those above it, that only its owner may enter. One that is there stays as it is.
@@ -112,6 +125,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::error::Kind;
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).expect("it is there").permissions().mode() & 0o777
@@ -136,6 +150,38 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("it is ours");
         secret_file(&file, b"new").expect("there is room");
         assert_eq!(mode(&file), 0o600);
+    }
+
+    #[test]
+    fn what_is_there_is_not_overwritten_by_what_must_be_new() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join("root.key");
+        new_secret_file(&file, b"first").expect("it is new");
+        new_secret_file(&file, b"second").expect_err("it is there");
+        let link = home.path().join("link.key");
+        symlink(home.path().join("nowhere"), &link).expect("a link");
+        new_secret_file(&link, b"third").expect_err("a link is there, wherever it leads");
+        assert_eq!(fs::read(&file).expect("it is there"), b"first");
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(fs::read_dir(home.path()).expect("a directory").count(), 2, "no temporary file stays");
+    }
+
+    #[test]
+    fn half_of_the_files_in_place_is_a_change() {
+        let home = tempfile::tempdir().expect("a directory");
+        let stage = || {
+            let mut staged = Staged::default();
+            for name in ["ca.crt", "issuer.key"] {
+                staged.add(home.path(), &home.path().join(name), b"new").expect("there is room");
+            }
+            staged
+        };
+        let (first, second) = (stage(), stage());
+        fs::create_dir_all(home.path().join("issuer.key/full")).expect("a directory in the way");
+        assert_eq!(first.commit().expect_err("it is in the way").kind(), Kind::Unfinished);
+        fs::remove_file(home.path().join("ca.crt")).expect("it is there");
+        fs::create_dir_all(home.path().join("ca.crt/full")).expect("a directory in the way");
+        assert_eq!(second.commit().expect_err("it is in the way").kind(), Kind::Failed);
     }
 
     #[test]

@@ -130,21 +130,18 @@ fn reconciler(meta: &Meta, sentry: &Sentry, namespace: &str) -> Option<Owner> {
     let stranger = wrote.iter().any(|manager| !HARMLESS.contains(manager));
     let argo = wrote.iter().find(|manager| manager.starts_with("argocd"));
     let flux = wrote.iter().find(|manager| FLUX_MANAGERS.contains(manager));
-    let kinds = |patch: &str| -> String {
-        let of = |kind: &str| format!(r#"{{"kind":"{kind}","name":"{}",{patch}}}"#, names::TRUST_BUNDLE);
-        format!("{},{}", of("Secret"), of("ConfigMap"))
-    };
     if argo.is_some() || (stranger && marked(&ARGO_MARKS).is_some()) {
         let by = marked(&ARGO_MARKS).map(|(_, by)| by.split(':').next().unwrap_or(by));
-        let patch = format!(
-            r#"{{"spec":{{"ignoreDifferences":[{}],"syncPolicy":{{"syncOptions":["RespectIgnoreDifferences=true"]}}}}}}"#,
-            kinds(r#""jsonPointers":["/data"]"#)
-        );
+        let ours = |kind: &str| format!("{{kind: {kind}, name: {}, jsonPointers: [/data]}}", names::TRUST_BUNDLE);
         return Some(Owner::Reconciler {
             who: named("Argo CD", by, argo),
+            // A patch would replace a list that is there already, or fail where there is none.
             remedy: format!(
-                "kubectl -n argocd patch application {} --type merge -p '{patch}'",
-                by.unwrap_or("APPLICATION")
+                "add to the lists in its spec (kubectl -n argocd edit application {}): ignoreDifferences: [{}, {}] and \
+                 syncPolicy: {{syncOptions: [RespectIgnoreDifferences=true]}}",
+                by.unwrap_or("APPLICATION"),
+                ours("Secret"),
+                ours("ConfigMap"),
             ),
         });
     }
@@ -202,7 +199,8 @@ mod tests {
             {"manager":"argocd-controller","fieldsV1":{"f:data":{"f:ca.crt":{}}}}]}"#;
         let Some(Owner::Reconciler { who, remedy }) = owner(argo) else { panic!("Argo CD was not seen") };
         assert_eq!(who, "Argo CD (mesh)");
-        assert!(remedy.contains("application mesh ") && remedy.contains("/data"), "{remedy}");
+        assert!(remedy.contains("edit application mesh)") && remedy.contains("jsonPointers: [/data]"), "{remedy}");
+        assert!(!remedy.contains("patch"), "a merge patch replaces whole lists: {remedy}");
         let without_data = argo.replace("f:data", "f:metadata");
         assert_eq!(owner(&without_data), None, "it made the object and left the data alone");
         let flux = r#"{"managedFields":[{"manager":"kustomize-controller","fieldsV1":{"f:data":{"f:ca.crt":{}}}}]}"#;
