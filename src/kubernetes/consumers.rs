@@ -11,7 +11,7 @@ use super::find::version;
 use super::names;
 use super::wire::{Container, ContainerStatus, List, Pod};
 use crate::mesh::{Anchors, Answer, Consumer, Era, Phase, Role};
-use crate::pki::read_as_go;
+use crate::pki::{Certificate, read_as_go};
 
 /// Anchors that many pods hold are parsed once and shared.
 #[derive(Default)]
@@ -41,14 +41,26 @@ pub async fn control_plane(api: &Api, namespace: &str) -> Result<Vec<Pod>, Failu
     Ok(list.items.into_iter().filter(is_running).collect())
 }
 
-/// The consumers that the control plane's pods are, by role and name.
-pub fn of_control_plane(pods: &[Pod]) -> Vec<Consumer> {
+/// The consumers that the control plane's pods are, by role and name. `written`: since when the `ConfigMap` that they
+/// mount carries `anchors`, if that is known.
+///
+/// # Why
+/// A pod that was made after that has never seen other anchors. The mount of a new pod is fresh, that of a restarted
+/// container need not be: the pod's age counts. The injector is asked what it injects, which is more.
+pub fn of_control_plane(pods: &[Pod], written: Option<Timestamp>, anchors: &[Certificate]) -> Vec<Consumer> {
     let scheduler = |pod: &&Pod| pod.metadata.labels.app.as_deref() == Some(names::SCHEDULER);
     let peers = pods.iter().filter(scheduler).count() > 1;
+    let anchors: Anchors = anchors.into();
     let mut consumers: Vec<Consumer> = Vec::new();
     for pod in pods {
         let Some(role) = pod.metadata.labels.app.as_deref().and_then(role) else {
             continue;
+        };
+        let made = pod.metadata.creation_timestamp;
+        let born_with = matches!((made, written), (Some(made), Some(written)) if made > written);
+        let held = match role {
+            Role::Operator | Role::Placement | Role::Scheduler if born_with => Answer::Proven(Arc::clone(&anchors)),
+            _ => Answer::NotAsked,
         };
         let container = pod.spec.containers.first();
         let consumer = Consumer {
@@ -57,12 +69,17 @@ pub fn of_control_plane(pods: &[Pod]) -> Vec<Consumer> {
                     || volume.config_map.as_ref().is_some_and(|map| map.name == names::TRUST_BUNDLE)
             }),
             nudged: pod.metadata.annotations.nudged.clone(),
+            held,
             ..consumer(role, pod, container)
         };
         if peers && consumer.role == Role::Scheduler {
-            // The mount of a new pod is fresh, that of a restarted container need not be: the pod's age counts.
-            let started = pod.metadata.creation_timestamp;
-            consumers.push(Consumer { role: Role::EtcdPeer, mounts: false, started, ..consumer.clone() });
+            let held = match &consumer.held {
+                Answer::NotAsked => {
+                    Answer::Unknown("it may have read its trust anchors before they were published".to_owned())
+                }
+                held => held.clone(),
+            };
+            consumers.push(Consumer { role: Role::EtcdPeer, mounts: false, started: made, held, ..consumer.clone() });
         }
         consumers.push(consumer);
     }
@@ -266,6 +283,33 @@ mod tests {
         assert_eq!(phase(&pod(&leaving)), Phase::Terminating);
     }
 
+    fn holds(pods: &[Pod], written: &str, role: &Role) -> bool {
+        let seen = of_control_plane(pods, written.parse().ok(), &[]);
+        seen.iter().find(|consumer| consumer.role == *role).unwrap().held.proven().is_some()
+    }
+
+    #[test]
+    fn a_pod_made_after_the_bundle_was_published_holds_it() {
+        let of = |app: &str| {
+            pod(&format!(
+                r#"{{"metadata":{{"name":"{app}-0","namespace":"d","creationTimestamp":"2026-01-01T00:00:05Z","labels":{{"app":"{app}"}}}},
+                "status":{{"phase":"Running","containerStatuses":[{{"name":"","state":{{"running":{{"startedAt":"2026-02-01T00:00:00Z"}}}}}}]}}}}"#
+            ))
+        };
+        let pods = ["dapr-operator", "dapr-sidecar-injector", "dapr-scheduler-server"].map(of);
+        assert!(holds(&pods, "2026-01-01T00:00:04Z", &Role::Operator));
+        assert!(!holds(&pods, "2026-01-01T00:00:05Z", &Role::Operator), "which was first is not known");
+        assert!(
+            !holds(&pods, "2026-01-02T00:00:00Z", &Role::Operator),
+            "its container is newer, its mount need not be"
+        );
+        assert!(!holds(&pods, "", &Role::Scheduler), "when it was written is not known");
+        assert!(!holds(&pods, "2026-01-01T00:00:04Z", &Role::Injector), "that one is asked");
+        let peers = ["dapr-scheduler-server", "dapr-scheduler-server"].map(of);
+        assert!(holds(&peers, "2026-01-01T00:00:04Z", &Role::EtcdPeer));
+        assert!(!holds(&peers, "2026-01-02T00:00:00Z", &Role::EtcdPeer));
+    }
+
     #[test]
     fn schedulers_are_etcd_peers_only_among_several() {
         let scheduler = |name: &str| {
@@ -274,10 +318,10 @@ mod tests {
                 "spec":{{"volumes":[{{"name":"t","configMap":{{"name":"dapr-trust-bundle"}}}}]}},"status":{{"phase":"Running"}}}}"#
             ))
         };
-        let one = of_control_plane(&[scheduler("s-0")]);
+        let one = of_control_plane(&[scheduler("s-0")], None, &[]);
         assert_eq!(one.len(), 1);
         assert!(one[0].mounts);
-        let three = of_control_plane(&[scheduler("s-0"), scheduler("s-1"), scheduler("s-2")]);
+        let three = of_control_plane(&[scheduler("s-0"), scheduler("s-1"), scheduler("s-2")], None, &[]);
         assert_eq!(three.iter().filter(|c| c.role == Role::EtcdPeer).count(), 3);
         assert!(three.iter().filter(|c| c.role == Role::EtcdPeer).all(|c| !c.mounts), "a nudge reaches no etcd");
     }

@@ -148,12 +148,13 @@ impl Kubernetes {
                 Some((format!("{}/{}", pod.metadata.namespace, pod.metadata.name), pod.spec.node_name.clone()?))
             };
             known.nodes = pods.iter().filter_map(node).collect();
-            consumers = consumers::of_control_plane(&pods);
+            let map = known.config_map.as_ref().filter(|_| published.pair == Pair::Equal);
+            let written = map.and_then(|map| map.metadata.written(Some(&found.sentry.ca)));
+            consumers = consumers::of_control_plane(&pods, written, &published.anchors);
             let mark = published.mark();
             for consumer in consumers.iter_mut().filter(|c| known.unnudged.get(&c.name) == Some(&mark)) {
                 consumer.nudged = Some(mark.clone());
             }
-            etcd_peers(&mut consumers, &published);
         }
         if let Some(sidecars) = objects.sidecars {
             let sidecars = allowed(sidecars, "the pods with a sidecar", denied)?;
@@ -287,16 +288,6 @@ fn allowed<T>(read: Result<T, Failure>, what: &str, denied: &mut Vec<Denied>) ->
             denied.push(failure.denied(what)?);
             Ok(None)
         }
-    }
-}
-
-/// An etcd peer holds what was published before its pod was made, and never sees a later change.
-fn etcd_peers(consumers: &mut [Consumer], published: &Published) {
-    for peer in consumers.iter_mut().filter(|consumer| consumer.role == Role::EtcdPeer) {
-        peer.held = match (peer.started, published.written) {
-            (Some(started), Some(written)) if started > written => Answer::Proven(published.anchors.clone().into()),
-            _ => Answer::Unknown("it read its trust anchors before they were last published".to_owned()),
-        };
     }
 }
 

@@ -74,13 +74,7 @@ pub fn published(secret: Option<&Secret>, config_map: Option<&ConfigMap>, files:
     published.chain = chain;
     if let Some(secret) = secret {
         published.secret = Version(secret.metadata.resource_version.clone());
-        published.written = secret
-            .metadata
-            .managed_fields
-            .iter()
-            .filter(|entry| entry.wrote(None))
-            .filter_map(|entry| entry.time)
-            .max();
+        published.written = secret.metadata.written(None);
         published.noted_roots =
             secret.metadata.annotations.get(names::ROTATION_NOTE).map(|note| Note::roots(note)).unwrap_or_default();
         let ours = [&files.ca, &files.issuer, &files.key];

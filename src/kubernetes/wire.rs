@@ -36,6 +36,13 @@ pub struct Meta {
     pub managed_fields: Vec<ManagedFields>,
 }
 
+impl Meta {
+    /// When the key `name` of `data` was last written, or any later write of the same manager; any key where `None`.
+    pub fn written(&self, name: Option<&str>) -> Option<Timestamp> {
+        self.managed_fields.iter().filter(|entry| entry.wrote(name)).filter_map(|entry| entry.time).max()
+    }
+}
+
 /// Who wrote which fields last, and when.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -97,7 +97,8 @@ pub struct Workload {
     pub restarted: Option<Timestamp>,
     /// Whether its latest revision runs everywhere and is available (dapr-facts §8).
     pub complete: bool,
-    /// Why a restart would not come to an end by itself: paused, `OnDelete`, a partition.
+    /// Why a restart would not come to an end by itself, or would cost a quorum: paused, `OnDelete`, a partition, a
+    /// `StatefulSet` of which some replicas are not ready.
     pub blocker: Option<String>,
 }
 
