@@ -70,6 +70,12 @@ pub fn trio(directory: &Path, trio: &Trio) -> Result<(), Error> {
 
 /// Writes these files into `directory`, which is made (mode 0700) if it is not there.
 pub fn write_all(directory: &Path, files: &[(&str, &[u8])]) -> Result<(), Error> {
+    // Without a slash at its end, which would follow the link.
+    let named: PathBuf = directory.components().collect();
+    if fs::symlink_metadata(&named).is_ok_and(|found| found.is_symlink()) {
+        return Err(Error::failed(format!("`{}` is a symbolic link; nothing was written", directory.display()))
+            .hint("name the directory that it leads to"));
+    }
     make_directory(directory)?;
     let mut staged = Staged::default();
     for (name, bytes) in files {
@@ -140,6 +146,19 @@ mod tests {
         assert_eq!(mode(&directory.join("issuer.key")), 0o600);
         assert_eq!(fs::read(directory.join("ca.crt")).expect("it is there"), b"A");
         assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 2, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_directory_is_refused() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (target, link) = (home.path().join("target"), home.path().join("link"));
+        fs::create_dir(&target).expect("there is room");
+        symlink(&target, &link).expect("a link");
+        for link in [link.clone(), link.join("")] {
+            let why = write_all(&link, &[("ca.crt", b"A")]).expect_err("it would be followed").to_string();
+            assert!(why.contains("is a symbolic link"), "{why}");
+        }
+        assert_eq!(fs::read_dir(&target).expect("a directory").count(), 0);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use mtls::error::Error;
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
-    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Need, Outcome, Record, Scope, Status, Strategy, begin, need, run,
+    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Need, Outcome, Record, Scope, Status, Strategy, begin, need, plan,
+    run,
 };
 
 fn request(inputs: Inputs, days: i64) -> Request {
@@ -353,4 +354,16 @@ fn a_restart_makes_the_missing_half_of_an_open_rotations_trust_write() {
     assert_eq!(goal.target.trust, open.target.trust, "promoted, since the open rotation is after it");
     let goal = Goal::restart(Scope::Stale, &seen, None).unwrap();
     assert_eq!(goal.target.trust, mesh.secret.trust, "not without it");
+}
+
+#[test]
+fn a_service_short_of_its_quorum_is_not_restarted_unless_everything_is_broken() {
+    let mut mesh = Model::new(23, 365, Watcher::Alive);
+    mesh.ready = 2;
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let goal = Goal::restart(Scope::ControlPlane, &seen, None).unwrap();
+    let stuck = plan(&goal, &seen).err().unwrap();
+    assert!(stuck.iter().any(|stuck| stuck.why.contains("only 2 of its 3 replicas are ready")), "{stuck:?}");
+    let replace = Goal { strategy: Strategy::Replace, ..goal };
+    assert_eq!(plan(&replace, &seen).unwrap().len(), 5);
 }

@@ -78,16 +78,8 @@ fn blocker(kind: WorkloadKind, object: &Workload) -> Option<String> {
         WorkloadKind::StatefulSet if strategy.kind == "OnDelete" => {
             Some("its update strategy is OnDelete, so pods change only when somebody deletes them".to_owned())
         }
-        WorkloadKind::StatefulSet if strategy.rolling_update.partition > 0 => {
-            Some(format!("its update strategy has a partition at {}", strategy.rolling_update.partition))
-        }
-        WorkloadKind::StatefulSet => {
-            let (ready, desired) = (object.status.ready_replicas, desired(object));
-            // With none ready there is no quorum to lose.
-            (0 < ready && ready < desired).then(|| {
-                format!("only {ready} of its {desired} replicas are ready, and a restart would take those down too")
-            })
-        }
+        WorkloadKind::StatefulSet => (strategy.rolling_update.partition > 0)
+            .then(|| format!("its update strategy has a partition at {}", strategy.rolling_update.partition)),
     }
 }
 
@@ -196,16 +188,6 @@ mod tests {
         assert!(
             blocker(WorkloadKind::StatefulSet, &object(r#"{"spec":{"updateStrategy":{"type":"OnDelete"}}}"#)).is_some()
         );
-    }
-
-    #[test]
-    fn a_quorum_that_is_short_of_replicas_is_not_restarted() {
-        let of = |ready: i32| {
-            let set = format!(r#"{{"spec":{{"replicas":3}},"status":{{"readyReplicas":{ready}}}}}"#);
-            blocker(WorkloadKind::StatefulSet, &object(&set))
-        };
-        assert!(of(2).unwrap().contains("only 2 of its 3 replicas are ready"));
-        assert_eq!((of(3), of(0)), (None, None));
     }
 
     #[test]

@@ -206,7 +206,8 @@ impl Found<'_> {
         let is_older = |consumer: &&Consumer| {
             matches!(consumer.role, Role::Sidecar { .. }) && consumer.started.is_some_and(|started| started < born)
         };
-        let is_known = record.is_some_and(|record| record.roots.contains(&root.fingerprint()));
+        let noted = self.seen.published.noted_roots.contains(&root.fingerprint());
+        let is_known = noted || record.is_some_and(|record| record.roots.contains(&root.fingerprint()));
         let invented = !is_known && refusing.iter().any(is_older);
         let lost: Vec<Dependent> = refusing.into_iter().map(Dependent::from).collect();
         let root = root.fingerprint().short();
@@ -252,6 +253,14 @@ impl Found<'_> {
             );
             let what = format!("a rotation (strategy {}) is open since {}", record.strategy, record.began);
             self.add(Severity::Warning, what, "it stopped where calls go on; nothing more happens by itself", hint);
+        }
+        if let Some(trouble) = &self.seen.record_trouble {
+            self.add(
+                Severity::Warning,
+                format!("the record of the last rotation cannot be used: {trouble}"),
+                "whether a rotation is open, and which CA is kept, is not known",
+                "a newer mtls may understand it; a damaged record is begun anew without it",
+            );
         }
         if self.seen.fence == Fence::Left {
             let command = if open.is_some() { "renew-certificate --resume" } else { "restart --stale" };

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::paper::after;
 use super::safety::{Break, breaks};
 use super::{Goal, Move, Need, Scope, Strategy, Trio};
-use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload};
+use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload, WorkloadKind};
 use crate::pki::{Certificate, Profile, Shown, verify};
 
 /// What to do next.
@@ -153,7 +153,7 @@ pub fn deadline(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
 /// be restarted in the end.
 pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
     let stuck = |service: &Workload| {
-        let why = format!("cannot be restarted: {}", service.blocker.as_ref()?);
+        let why = format!("cannot be restarted: {}", blocker(goal, service)?);
         Some(Break { consumer: service.name.clone(), role: "service", why })
     };
     let all = goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane);
@@ -290,10 +290,20 @@ fn restarts(goal: &Goal, seen: &Observed) -> Option<Step> {
         service.role.is_some() && wanted && !is_restarted(goal, service)
     };
     let service = seen.control_plane.iter().find(due)?;
-    Some(match &service.blocker {
+    Some(match blocker(goal, service) {
         Some(blocker) => Step::Stuck(format!("{} cannot be restarted: {blocker}", service.name)),
         None => Step::Do(Move::Restart { workload: service.name.clone() }),
     })
+}
+
+/// Why a service must not be restarted now. One that is short of replicas would lose its quorum, unless it has none to
+/// lose or everything is broken anyway.
+fn blocker(goal: &Goal, service: &Workload) -> Option<String> {
+    let Workload { ready, replicas, .. } = service;
+    let is_short = service.kind == WorkloadKind::StatefulSet && 0 < *ready && ready < replicas && !goal.may_break();
+    let short =
+        || format!("only {ready} of its {replicas} replicas are ready, and a restart would take those down too");
+    service.blocker.clone().or_else(|| is_short.then(short))
 }
 
 fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {

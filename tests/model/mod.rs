@@ -90,6 +90,8 @@ pub struct Model {
     pub cut: Option<(u64, Cut)>,
     /// Whether random events happen while time passes.
     pub restless: bool,
+    /// How many of the three replicas of each service are ready.
+    pub ready: i32,
     /// Whether the sidecars cannot be listed.
     pub hidden: bool,
     /// Pairs that may refuse each other: those of a mesh that was broken before.
@@ -150,6 +152,7 @@ impl Model {
             invented: 0,
             cut: None,
             restless: false,
+            ready: 3,
             hidden: false,
             broken: false,
             accepted: HashMap::new(),
@@ -472,13 +475,13 @@ impl Mesh for Model {
         self.pass(SignedDuration::from_millis(100));
         let services = control_plane().into_iter().map(|(name, role)| Workload {
             role: Some(role),
-            kind: WorkloadKind::Deployment,
+            kind: WorkloadKind::StatefulSet,
             restarted: self.restarted.iter().rev().find(|(n, _)| *n == name).map(|(_, at)| *at),
             name,
             namespace: "dapr-system".to_owned(),
             created: None,
-            replicas: 1,
-            ready: 1,
+            replicas: 3,
+            ready: self.ready,
             version: "1.14.0".to_owned(),
             complete: true,
             blocker: None,
