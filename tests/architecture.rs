@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory;
+
 const PURE: [&str; 3] = ["pki", "mesh", "rotation"];
 
 /// What the pure modules must not so much as name, outside their tests.
@@ -55,6 +57,28 @@ fn every_file_says_first_what_it_is_for() {
         .filter(|file| !fs::read_to_string(file).expect("it is there").starts_with("//! "))
         .collect();
     assert!(silent.is_empty(), "{silent:#?}");
+}
+
+/// A hint that names a command which is not there sends people nowhere.
+#[test]
+fn every_command_that_is_spoken_of_exists() {
+    let cli = mtls::cli::Cli::command();
+    let names = |command: &clap::Command| -> Vec<String> {
+        command.get_all_aliases().chain([command.get_name()]).map(str::to_owned).collect()
+    };
+    let known: Vec<String> = cli.get_subcommands().flat_map(names).collect();
+    let mut spoken_of = 0;
+    for file in sources(&source()) {
+        for (number, line) in code(&file) {
+            for rest in line.split("`mtls ").skip(1).filter(|rest| !rest.starts_with('{')) {
+                let word: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                let is_there = word.starts_with('-') || known.contains(&word);
+                assert!(is_there, "{}:{number}: `mtls {word}` is no command", file.display());
+                spoken_of += 1;
+            }
+        }
+    }
+    assert!(spoken_of > 10, "commands are spoken of in another form now: {spoken_of}");
 }
 
 fn source() -> PathBuf {
