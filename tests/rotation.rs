@@ -72,22 +72,77 @@ fn bridges_in_a_row_break_no_handshake_whatever_the_pods_do() {
     }
 }
 
+/// What is rotated how, after what has happened before.
+struct Case {
+    strategy: Strategy,
+    ask: Ask,
+    request: Request,
+    mesh: Model,
+}
+
+/// Each strategy once, on a mesh that it fits.
+fn cases(watcher: Watcher) -> Vec<Case> {
+    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| Chance::new(97).fill(bytes));
+    let own = make_ca(&mut Chance::new(96), Model::new(0, 365, watcher).now, 300);
+    let rotated = |first: Request| {
+        let mut mesh = Model::new(30, 365, watcher);
+        rotate(&mut mesh, &first).unwrap();
+        mesh
+    };
+    let other = |request: Request| Request { digest: "another".to_owned(), ..request };
+    let by_name = |strategy| Request { strategy: Some(strategy), ..request(Inputs::Fresh, 90) };
+    let case = |strategy, ask, request, mesh| Case { strategy, ask, request, mesh };
+    let mut broken = Model::new(31, 365, watcher);
+    broken.broken = true;
+    vec![
+        case(Strategy::Bridge, Ask::Renew, request(Inputs::Fresh, 90), Model::new(32, 365, watcher)),
+        case(
+            Strategy::SameKey,
+            Ask::Renew,
+            other(request(Inputs::Key(key.clone()), 90)),
+            rotated(request(Inputs::Key(key), 90)),
+        ),
+        case(
+            Strategy::Issuer,
+            Ask::Renew,
+            other(request(Inputs::Given(own.clone()), 300)),
+            rotated(request(Inputs::Given(own), 300)),
+        ),
+        case(Strategy::Abort, Ask::Abort, request(Inputs::Fresh, 90), rotated(request(Inputs::Fresh, 90))),
+        case(Strategy::Replace, Ask::Renew, by_name(Strategy::Replace), broken),
+    ]
+}
+
 #[test]
-fn a_rotation_cut_off_at_any_write_is_safe_and_the_next_run_completes_it() {
-    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After] {
-        for at in 0..6 {
-            let mut mesh = Model::new(at, 365, Watcher::Alive);
-            mesh.cut = Some((at, cut));
-            let first = rotate(&mut mesh, &request(Inputs::Fresh, 90));
-            mesh.cut = None;
-            let finished = block_on(mesh.load()).unwrap().is_some_and(|record| record.status == Status::Done);
-            let second = rotate(&mut mesh, &request(Inputs::Fresh, 90));
-            let left = second.unwrap_or_else(|why| panic!("{cut:?} at {at}, first {first:?}: {why}"));
-            assert!(left.iter().all(|left| left.concern == Concern::OldTrust), "{left:?}");
-            assert_eq!(mesh.invented, 0, "{cut:?} at {at}: Sentry invented a CA");
-            let anchors = mesh.secret.trust.anchors().len();
-            let expected = if finished { 3 } else { 2 };
-            assert_eq!(anchors, expected, "{cut:?} at {at}: a rotation begins anew only when the last is done");
+fn every_strategy_survives_being_cut_off_at_every_write_and_the_next_run_completes_it() {
+    for watcher in [Watcher::Alive, Watcher::Dead] {
+        for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
+            for at in 0.. {
+                let mut reached = false;
+                for Case { strategy, ask, request, mut mesh } in cases(watcher) {
+                    let context = format!("{strategy:?} {watcher:?} {cut:?} at {at}");
+                    let before = mesh.secret.trust.anchors().len();
+                    mesh.cut = Some((mesh.steps() + at, cut));
+                    let first = block_on(go(&mut mesh, ask, &request));
+                    reached |= first.is_err();
+                    mesh.cut = None;
+                    let record = block_on(mesh.load()).unwrap();
+                    let done = record.is_some_and(|r| r.status == Status::Done && r.goal.strategy == strategy);
+                    if !done {
+                        let second = block_on(go(&mut mesh, ask, &request));
+                        second.unwrap_or_else(|why| panic!("{context}: first {first:?}, then {why}"));
+                    }
+                    let record = block_on(mesh.load()).unwrap().unwrap();
+                    assert_eq!(record.goal.strategy, strategy, "{context}");
+                    assert_eq!(mesh.invented, 0, "{context}: Sentry invented a CA");
+                    assert_eq!(mesh.secret.issuer.chain, record.goal.target.issuer.chain, "{context}");
+                    let added = usize::from(matches!(strategy, Strategy::Bridge | Strategy::SameKey));
+                    assert_eq!(mesh.secret.trust.anchors().len(), before + added, "{context}: one rotation, not two");
+                }
+                if !reached {
+                    break;
+                }
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Chance {
 }
 
 /// Whether a process sees its mount change.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watcher {
     Alive,
     Dead,
@@ -74,6 +74,8 @@ pub enum Cut {
     Before,
     BetweenThePair,
     After,
+    /// A signal comes while the write is on its way: the run stops before the next move.
+    Signal,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch that a test sets")]
@@ -332,7 +334,7 @@ impl Model {
     fn cut_here(&mut self) -> Option<Cut> {
         let here = self.steps;
         self.steps += 1;
-        self.cut.filter(|(at, _)| *at == here).map(|(_, cut)| cut)
+        self.cut.filter(|(at, cut)| *at == here && *cut != Cut::Signal).map(|(_, cut)| cut)
     }
 
     fn mutate(&mut self, step: &Move, cut: Option<Cut>) {
@@ -546,7 +548,7 @@ impl Mesh for Model {
     }
 
     fn interrupted(&self) -> Option<u8> {
-        None
+        self.cut.filter(|(at, cut)| *cut == Cut::Signal && self.steps > *at).map(|_| 15)
     }
 }
 
