@@ -1,9 +1,9 @@
 //! Whatever a person or a pipe gets to see: the sole owner of stdout, stderr, colour, questions and progress.
 
-use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstream::{AutoStream, ColorChoice};
@@ -35,13 +35,20 @@ pub struct Ui {
     quiet: bool,
     verbose: u8,
     animated: bool,
-    now: Rc<State>,
+    now: Arc<State>,
 }
 
+/// # Why
+/// Requests are told of from wherever they are sent, the renewals of the lock included: this crosses threads.
 struct State {
-    closed: Cell<bool>,
-    bar: RefCell<Option<ProgressBar>>,
-    since: Cell<Instant>,
+    closed: AtomicBool,
+    moving: Mutex<Moving>,
+}
+
+/// The move that is being made.
+struct Moving {
+    bar: Option<ProgressBar>,
+    since: Instant,
 }
 
 impl Ui {
@@ -64,7 +71,10 @@ impl Ui {
             quiet: false,
             verbose: 0,
             animated: io::stderr().is_terminal() && !dumb,
-            now: Rc::new(State { closed: Cell::new(false), bar: RefCell::new(None), since: Cell::new(Instant::now()) }),
+            now: Arc::new(State {
+                closed: AtomicBool::new(false),
+                moving: Mutex::new(Moving { bar: None, since: Instant::now() }),
+            }),
         }
     }
 
@@ -203,24 +213,22 @@ impl Ui {
         let style = ProgressStyle::with_template("{spinner} [{pos}/{len}] {wide_msg} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(Duration::from_millis(100));
-        *self.now.bar.borrow_mut() = Some(bar);
+        self.moving(|moving| moving.bar = Some(bar));
     }
 
     /// Shows what a rotation does: on the bar where there is one, else one line each.
     pub fn event(&self, event: &Event) {
         match event {
             Event::Moving(what) => {
-                self.now.since.set(Instant::now());
+                self.moving(|moving| moving.since = Instant::now());
                 self.busy(&text::one_line(what), what);
             }
             Event::Restarting(_) => {}
             Event::Moved(what) => {
-                let took = format!("{:.1} s", self.now.since.get().elapsed().as_secs_f64());
-                if let Some(bar) = &*self.now.bar.borrow() {
+                let took = format!("{:.1} s", self.moving(|moving| moving.since.elapsed()).as_secs_f64());
+                if let Some(bar) = self.bar() {
                     bar.set_length(bar.length().unwrap_or(0).max(bar.position() + 1));
                     bar.inc(1);
-                }
-                if self.now.bar.borrow().is_some() {
                     self.talk(&[
                         (GOOD, "done"),
                         (PLAIN, ": "),
@@ -241,16 +249,24 @@ impl Ui {
 
     /// Ends the work that `begin` began.
     pub fn end(&self) {
-        if let Some(bar) = self.now.bar.borrow_mut().take() {
+        if let Some(bar) = self.moving(|moving| moving.bar.take()) {
             bar.finish_and_clear();
         }
     }
 
     fn busy(&self, on_the_bar: &str, line: &str) {
-        match &*self.now.bar.borrow() {
+        match self.bar() {
             Some(bar) => bar.set_message(on_the_bar.to_owned()),
             None => self.say(line),
         }
+    }
+
+    fn moving<T>(&self, with: impl FnOnce(&mut Moving) -> T) -> T {
+        with(&mut self.now.moving.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn bar(&self) -> Option<ProgressBar> {
+        self.moving(|moving| moving.bar.clone())
     }
 
     fn data(&self, parts: &[(Style, &str)]) -> Result<(), Error> {
@@ -258,7 +274,7 @@ impl Ui {
     }
 
     fn stdout(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
-        if self.now.closed.get() {
+        if self.now.closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let written = self.hidden(|| {
@@ -267,7 +283,7 @@ impl Ui {
         });
         match written {
             Err(why) if why.kind() == io::ErrorKind::BrokenPipe => {
-                self.now.closed.set(true);
+                self.now.closed.store(true, Ordering::Relaxed);
                 Ok(())
             }
             written => written.map_err(|why| Error::failed("stdout could not be written").because(why)),
@@ -280,7 +296,7 @@ impl Ui {
     }
 
     fn hidden<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &*self.now.bar.borrow() {
+        match self.bar() {
             Some(bar) => bar.suspend(write),
             None => write(),
         }

@@ -64,7 +64,8 @@ impl Place {
             as_groups: global.as_group.clone(),
             request_timeout: global.request_timeout,
         };
-        let mut mesh = kubernetes::connect(&options).await?;
+        let talk = ui.clone();
+        let mut mesh = kubernetes::connect(&options).await?.detailing(move |level, line| talk.detail(level, line));
         if let Some(Renewing { fence, patience, .. }) = renewing {
             let talk = ui.clone();
             mesh = mesh.writing(Writing { fence, patience }).telling(move |line| talk.say(line));

@@ -161,18 +161,37 @@ const USUAL: Effort = Effort { tries: 4, patience: Duration::from_secs(20) };
 /// Where giving up would leave something half done.
 const UTMOST: Effort = Effort { tries: u32::MAX, patience: Duration::from_secs(60) };
 
+/// Takes what only some want to know, and how much they must want: 1 or 2.
+pub type Detail = Arc<dyn Fn(u8, &str) + Send + Sync>;
+
 /// The API server, as the caller reaches it.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
     timeout: Option<Duration>,
+    detail: Detail,
     clock: Arc<Mutex<Option<(Timestamp, Instant)>>>,
 }
 
 impl Api {
     /// Over `client`; one request takes at most `timeout`.
     pub fn new(client: Client, timeout: Option<Duration>) -> Self {
-        Self { client, timeout, clock: Arc::default() }
+        Self { client, timeout, detail: Arc::new(|_, _| ()), clock: Arc::default() }
+    }
+
+    /// Tells of every request from now on.
+    pub fn telling(&mut self, detail: Detail) {
+        self.detail = detail;
+    }
+
+    /// Tells something to whoever wants to know.
+    pub fn detail(&self, level: u8, line: &str) {
+        (self.detail)(level, line);
+    }
+
+    /// Tells of a request that has come to its end; never what it carried.
+    pub fn tell_request(&self, method: &str, path: &str, started: Instant, end: &str) {
+        self.detail(2, &format!("{method} {path}: {end} ({} ms)", started.elapsed().as_millis()));
     }
 
     /// For what is more than a request, such as a port-forward.
@@ -279,7 +298,8 @@ impl Api {
         body: Option<(&[u8], &str)>,
         accept: &str,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let mut request = Request::builder().method(method).uri(path).header(http::header::ACCEPT, accept);
+        let started = Instant::now();
+        let mut request = Request::builder().method(method.clone()).uri(path).header(http::header::ACCEPT, accept);
         if let Some((_, content_type)) = body {
             request = request.header(http::header::CONTENT_TYPE, content_type);
         }
@@ -291,16 +311,19 @@ impl Api {
             let (parts, body) = response.into_parts();
             self.note_date(&parts.headers);
             let bytes = collect(body, &parts.headers).await.map_err(|why| lost(why.to_string()))?;
-            if parts.status.is_success() {
-                return Ok(bytes);
-            }
-            Err(refusal(grant, parts.status, &parts.headers, &bytes))
+            Ok((parts, bytes))
         };
-        match self.timeout {
+        let answered = match self.timeout {
             None => exchange.await,
             Some(limit) => tokio::time::timeout(limit, exchange)
                 .await
                 .unwrap_or_else(|_| Err(lost(format!("no answer within {} s", limit.as_secs_f32())))),
+        };
+        let end = answered.as_ref().map_or_else(ToString::to_string, |(parts, _)| parts.status.as_str().to_owned());
+        self.tell_request(method.as_str(), path, started, &end);
+        match answered? {
+            (parts, bytes) if parts.status.is_success() => Ok(bytes),
+            (parts, bytes) => Err(refusal(grant, parts.status, &parts.headers, &bytes)),
         }
     }
 

@@ -23,6 +23,7 @@ mod wire;
 mod write;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -133,6 +134,13 @@ impl Kubernetes {
     #[must_use]
     pub fn interrupted_by(mut self, interrupts: Interrupts) -> Self {
         self.interrupts = interrupts;
+        self
+    }
+
+    /// The same, telling `detail` of each look (1) and of each request (2).
+    #[must_use]
+    pub fn detailing(mut self, detail: impl Fn(u8, &str) + Send + Sync + 'static) -> Self {
+        self.connection.api.telling(Arc::new(detail));
         self
     }
 

@@ -55,9 +55,9 @@ impl Kubernetes {
         self.known.found = Some(found);
         denied.extend(self.known.unrecorded.clone());
         observed.denied = denied;
-        let client = self.connection.api.client();
         observed.mount_lag = self.mount_lag(&observed).await;
-        probe(&client, need, &mut observed, &mut self.known.evidence).await;
+        probe(&self.connection.api, need, &mut observed, &mut self.known.evidence).await;
+        self.connection.api.detail(1, &format!("looked: {}", in_a_line(&observed)));
         Ok(observed)
     }
 
@@ -209,6 +209,23 @@ impl Kubernetes {
             denied: Vec::new(),
         })
     }
+}
+
+/// What a look found, for whoever follows a run.
+fn in_a_line(seen: &Observed) -> String {
+    let published = &seen.published;
+    let pair = match &published.pair {
+        Pair::Equal => "the pair is equal",
+        Pair::Absent => "nothing is published",
+        Pair::Unequal(why) | Pair::Unknown(why) => why,
+    };
+    format!(
+        "Secret at version {}, ConfigMap at {}; {pair}; {} consumers, {} rights missing",
+        published.secret.0,
+        published.config_map.0,
+        seen.consumers.len(),
+        seen.denied.len()
+    )
 }
 
 impl super::Known {

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::{StreamExt as _, stream};
-use kube::Client;
 use serde_json::{Value, json};
 
+use super::api::Api;
 use super::names;
 use super::tunnel::{self, Canary, LIMIT, Trouble, Verdict};
 use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
@@ -53,7 +53,7 @@ enum Reply {
 }
 
 /// Fills in what `need` asks of the control plane's processes.
-pub async fn probe(client: &Client, need: &Need, seen: &mut Observed, evidence: &mut Evidence) {
+pub async fn probe(api: &Api, need: &Need, seen: &mut Observed, evidence: &mut Evidence) {
     evidence.follow(seen);
     let canaries = Canaries::mint(need, seen, evidence);
     let mut replies: Vec<(usize, Question, Reply)> = Vec::new();
@@ -71,7 +71,7 @@ pub async fn probe(client: &Client, need: &Need, seen: &mut Observed, evidence: 
     let (consumers, canaries) = (&seen.consumers, &canaries);
     let fresh: Vec<(usize, Question, String, Reply)> = stream::iter(open)
         .map(async |(at, question, key)| {
-            let reply = ask(client, &consumers[at], question, canaries).await;
+            let reply = ask(api, &consumers[at], question, canaries).await;
             (at, question, key, reply)
         })
         .buffer_unordered(AT_ONCE)
@@ -176,25 +176,20 @@ fn stays_true(consumer: &Consumer, reply: &Reply, seen: &Observed) -> bool {
     }
 }
 
-async fn ask(client: &Client, consumer: &Consumer, question: Question, canaries: &Canaries) -> Reply {
+async fn ask(api: &Api, consumer: &Consumer, question: Question, canaries: &Canaries) -> Reply {
     match question {
         Question::Serves(port) => {
-            Reply::Chain(patiently(consumer, async || tunnel::served(client, &consumer.name, port, b"h2").await).await)
+            Reply::Chain(patiently(consumer, async || tunnel::served(api, &consumer.name, port, b"h2").await).await)
         }
-        Question::Injects => inject(client, consumer).await,
-        Question::Accepts => Reply::Verdict(accepts(client, consumer, &canaries.accepts, &canaries.controls).await),
-        Question::Holds => Reply::Verdict(accepts(client, consumer, &canaries.holds, &canaries.controls).await),
+        Question::Injects => inject(api, consumer).await,
+        Question::Accepts => Reply::Verdict(accepts(api, consumer, &canaries.accepts, &canaries.controls).await),
+        Question::Holds => Reply::Verdict(accepts(api, consumer, &canaries.holds, &canaries.controls).await),
     }
 }
 
 /// A refusal says "not trusted" only of a process that accepts another issuer in the same pass: the alert gives no
 /// reason, and it may be the clock, the identity or the port that is wrong.
-async fn accepts(
-    client: &Client,
-    consumer: &Consumer,
-    canary: &Result<Canary, String>,
-    controls: &[Canary],
-) -> Answer<bool> {
+async fn accepts(api: &Api, consumer: &Consumer, canary: &Result<Canary, String>, controls: &[Canary]) -> Answer<bool> {
     let port = match consumer.role {
         Role::Operator => names::OPERATOR_PORT,
         Role::Placement => names::PLACEMENT_PORT,
@@ -204,8 +199,7 @@ async fn accepts(
         Ok(canary) => canary,
         Err(why) => return Answer::Unknown(why.clone()),
     };
-    let show =
-        async |canary: &Canary| patiently(consumer, async || canary.show(client, &consumer.name, port).await).await;
+    let show = async |canary: &Canary| patiently(consumer, async || canary.show(api, &consumer.name, port).await).await;
     match show(canary).await {
         Answer::Proven(Verdict::Accepted) => Answer::Proven(true),
         Answer::Proven(Verdict::NotAsked) => Answer::Unknown("it asks for no client certificate".to_owned()),
@@ -225,7 +219,7 @@ async fn accepts(
 
 /// Asks an injector what it would write into a new pod, as the API server does
 /// (`dapr/pkg/injector/service/handler.go`). It keeps nothing of it.
-async fn inject(client: &Client, consumer: &Consumer) -> Reply {
+async fn inject(api: &Api, consumer: &Consumer) -> Reply {
     let namespace = consumer.name.split('/').next().unwrap_or_default();
     let annotations = json!({ "dapr.io/enabled": "true", "dapr.io/app-id": "mtls-canary" });
     let review = json!({
@@ -247,9 +241,8 @@ async fn inject(client: &Client, consumer: &Consumer) -> Reply {
         },
     })
     .to_string();
-    let asked = patiently(consumer, async || {
-        tunnel::post(client, &consumer.name, names::INJECTOR_PORT, "/mutate", &review).await
-    });
+    let asked =
+        patiently(consumer, async || tunnel::post(api, &consumer.name, names::INJECTOR_PORT, "/mutate", &review).await);
     match asked.await {
         Answer::Proven((answer, chain)) => {
             let held = injected(&answer).map_or_else(

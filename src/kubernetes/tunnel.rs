@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
 use kube::api::Portforwarder;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -16,9 +15,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::api::Api;
 use super::failure::Failure;
 use crate::pki::{Certificate, Issuer, LeafName, MintError, PrivateKey, Validity, leaf};
 
@@ -92,13 +93,13 @@ impl Canary {
     /// A handshake that succeeds proves nothing: in TLS 1.3 the client is done before the server has looked at its
     /// certificate. The first thing that is read tells: an HTTP/2 SETTINGS frame, which gRPC servers send unasked, or an
     /// alert. Without ALPN `h2` the servers hang up on everybody; a resumed session would show no certificate at all.
-    pub async fn show(&self, client: &Client, pod: &str, port: u16) -> Result<Verdict, Trouble> {
+    pub async fn show(&self, api: &Api, pod: &str, port: u16) -> Result<Verdict, Trouble> {
         let asked = Arc::new(AtomicBool::new(false));
         let resolver = Resolver { key: Arc::clone(&self.0), asked: Arc::clone(&asked) };
         let mut config = builder().with_client_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.resumption = Resumption::disabled();
-        let mut tunnel = match open(client, pod, port, config).await {
+        let mut tunnel = match open(api, pod, port, config).await {
             Ok(tunnel) => tunnel,
             Err(Trouble::Broken(why)) if why == ALERT && asked.load(Ordering::SeqCst) => return Ok(Verdict::Refused),
             Err(trouble) => return Err(trouble),
@@ -120,20 +121,20 @@ impl Canary {
 }
 
 /// The chain that a server sends.
-pub async fn served(client: &Client, pod: &str, port: u16, alpn: &[u8]) -> Result<Vec<Certificate>, Trouble> {
+pub async fn served(api: &Api, pod: &str, port: u16, alpn: &[u8]) -> Result<Vec<Certificate>, Trouble> {
     let config = without_certificate(alpn);
-    open(client, pod, port, config).await?.chain()
+    open(api, pod, port, config).await?.chain()
 }
 
 /// Sends one request to an HTTPS server in a pod; returns the body of its answer, and the chain it sent.
 pub async fn post(
-    client: &Client,
+    api: &Api,
     pod: &str,
     port: u16,
     path: &str,
     body: &str,
 ) -> Result<(Vec<u8>, Vec<Certificate>), Trouble> {
-    let mut tunnel = open(client, pod, port, without_certificate(b"http/1.1")).await?;
+    let mut tunnel = open(api, pod, port, without_certificate(b"http/1.1")).await?;
     let chain = tunnel.chain()?;
     // HTTP/1.0: the answer ends with the connection, and is never chunked.
     let request = format!(
@@ -189,11 +190,16 @@ impl Drop for Tunnel {
 /// What stands for an alert in [`Trouble::Broken`], where it comes during the handshake.
 const ALERT: &str = "it sent a TLS alert";
 
-async fn open(client: &Client, pod: &str, port: u16, config: ClientConfig) -> Result<Tunnel, Trouble> {
+async fn open(api: &Api, pod: &str, port: u16, config: ClientConfig) -> Result<Tunnel, Trouble> {
     let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
-    let pods: kube::Api<Pod> = kube::Api::namespaced(client.clone(), namespace);
-    let grant = || format!("get pods/portforward of {name} in namespace {namespace}");
-    let mut forwarder = pods.portforward(name, &[port]).await.map_err(|why| Failure::of_transport(&grant(), &why))?;
+    let pods: kube::Api<Pod> = kube::Api::namespaced(api.client(), namespace);
+    let grant = format!("get pods/portforward of {name} in namespace {namespace}");
+    let started = Instant::now();
+    let opened = pods.portforward(name, &[port]).await.map_err(|why| Failure::of_transport(&grant, &why));
+    let end = opened.as_ref().err().map_or_else(|| "101".to_owned(), ToString::to_string);
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/portforward?ports={port}");
+    api.tell_request("GET", &path, started, &end);
+    let mut forwarder = opened?;
     let stream = forwarder
         .take_stream(port)
         .ok_or_else(|| Trouble::Port { port, why: "the API server opened no stream for it".to_owned() })?;
