@@ -1,10 +1,12 @@
 //! An API server in memory: objects with versions, merge patches, dry runs, and faults on demand.
 
+mod http;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use ::http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use kube::client::Body;
 use mtls::kubernetes::{Connection, Kubernetes, Writing};
@@ -21,6 +23,8 @@ pub enum Fault {
     Refused,
     /// The server says that it could not, which need not be true.
     ServerError,
+    /// The list grew too old while it was read.
+    Gone,
     /// The answer comes so many seconds after it is carried out.
     Late(u64),
     /// Nothing comes back, ever.
@@ -178,6 +182,7 @@ impl ApiServer {
             Some(Fault::ServerError) => {
                 return Ok(self.status(StatusCode::INTERNAL_SERVER_ERROR, "failed calling webhook"));
             }
+            Some(Fault::Gone) => return Ok(self.status(StatusCode::GONE, "the continue token is too old")),
             Some(Fault::Silent) => std::future::pending().await,
             Some(Fault::Forbidden) => return Ok(self.status(StatusCode::FORBIDDEN, "forbidden: no such right")),
             Some(Fault::Busy(seconds)) => {
@@ -227,7 +232,7 @@ impl ApiServer {
         let body: Value = serde_json::from_str(&seen.body).unwrap_or_default();
         let dry_run = seen.query.contains("dryRun=All");
         match seen.method.as_str() {
-            "GET" => self.read(&seen.path),
+            "GET" => self.read(&seen.path, &seen.query),
             "POST" if seen.path.ends_with("/selfsubjectreviews") => {
                 self.ok(&json!({ "status": { "userInfo": { "username": "tester" } } }))
             }
@@ -257,7 +262,7 @@ impl ApiServer {
         }
     }
 
-    fn read(&self, path: &str) -> Response<Body> {
+    fn read(&self, path: &str, query: &str) -> Response<Body> {
         let mut state = self.state.lock().unwrap();
         let alive: Vec<_> = state.alive.iter().filter(|(of, _)| of == path).map(|(_, change)| *change).collect();
         for change in alive {
@@ -279,9 +284,14 @@ impl ApiServer {
                 let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent);
                 parent == path || (everywhere && key.starts_with(api) && parent.ends_with(&format!("/{plural}")))
             };
-            let items: Vec<&Value> =
-                state.objects.iter().filter(|(key, _)| listed(key)).map(|(_, object)| object).collect();
-            return self.ok(&json!({ "metadata": {}, "items": items }));
+            let number = |name: &str| -> Option<usize> {
+                query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+            };
+            let (from, limit) = (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
+            let mut all = state.objects.iter().filter(|(key, _)| listed(key)).map(|(_, object)| object).skip(from);
+            let items: Vec<&Value> = all.by_ref().take(limit).collect();
+            let next = all.next().map(|_| (from + limit).to_string()).unwrap_or_default();
+            return self.ok(&json!({ "metadata": { "continue": next }, "items": items }));
         }
         self.status(StatusCode::NOT_FOUND, "not found")
     }

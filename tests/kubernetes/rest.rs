@@ -1,0 +1,52 @@
+//! The wait for a quiet Sentry, where its Role may not be changed.
+
+use mtls::rotation::Mesh;
+use serde_json::{Value, json};
+
+use super::apiserver::{ApiServer, Fault};
+use super::{SECRET, about_to_write, cluster, control_plane_pod, is_equal_pair, node};
+
+/// A cluster with a running Sentry whose Role the caller may not change.
+fn unfenceable(written: &Value) -> ApiServer {
+    let (server, _) = cluster();
+    control_plane_pod(&server, "dapr-sentry");
+    let mut secret = server.get(SECRET);
+    secret["metadata"]["managedFields"][0]["time"] = written.clone();
+    server.put(SECRET, secret);
+    server.fail("PATCH roles/dapr-sentry", Fault::Forbidden, 10);
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_fence_waits_until_sentry_is_at_rest() {
+    let before_start = json!("2026-05-31T23:59:30Z");
+    for (written, ttl, wait) in [
+        (&before_start, Some("0"), 62),
+        (&before_start, Some("30"), 92),
+        (&json!("2026-05-31T23:55:00Z"), None, 92),
+        (&Value::Null, Some("0"), 92),
+    ] {
+        let server = unfenceable(written);
+        if let Some(ttl) = ttl {
+            node(&server, ttl);
+        }
+        let (mut mesh, step, seen) = about_to_write(&server, true).await;
+        let before = tokio::time::Instant::now();
+        mesh.apply(&step, &seen).await.unwrap();
+        let took = before.elapsed();
+        assert!((wait..wait + 8).contains(&took.as_secs()), "written {written}, TTL {ttl:?}: {took:?}");
+        assert!(is_equal_pair(&server));
+        assert!(server.writes().iter().all(|line| line != "PATCH roles/dapr-sentry"), "the dry run was enough to know");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_seen_of_sentry_is_no_rest() {
+    let server = unfenceable(&json!("2026-05-30T00:00:00Z"));
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    server.fail("GET pods", Fault::Forbidden, 10);
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(error.to_string(), "it cannot be seen whether Sentry is at rest");
+    assert_eq!(error.hints()[0], "grant it in a Role or ClusterRole: list pods in namespace dapr-system");
+    assert!(server.writes().iter().all(|line| line.ends_with(" dry")), "{:?}", server.writes());
+}
