@@ -58,7 +58,7 @@ async fn renew<M: Mesh>(
     before::owners(args, &seen, ui)?;
     let mut entropy = entropy();
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
-    let mut begun = Begun::say(begun, ui);
+    let mut begun = Begun::say(begun, kept.as_ref(), ui);
     let goal = &begun.record.goal;
     let moves = plan(goal, &seen).map_err(|breaks| blocked(&breaks))?;
     if let Some(deadline) = deadline(goal, &seen) {
@@ -96,19 +96,23 @@ struct Begun {
     record: Record,
     root_key: Option<PrivateKey>,
     continues: bool,
+    /// Whether the record is kept as it is, so that it need not be written.
+    is_kept: bool,
 }
 
 impl Begun {
-    fn say(begin: Begin, ui: &Ui) -> Self {
+    fn say(begin: Begin, kept: Option<&Record>, ui: &Ui) -> Self {
         match begin {
             Begin::Continue(record) => {
                 let (since, strategy) = (record.goal.began, record.goal.strategy.word());
                 ui.say(&format!("continuing the rotation of {since} (strategy {strategy})"));
-                Self { record: *record, root_key: None, continues: true }
+                let is_kept = kept.is_some_and(|kept| kept.to_data() == record.to_data());
+                Self { record: *record, root_key: None, continues: true, is_kept }
             }
             Begin::New(proposal) => {
                 ui.say(&format!("strategy {}: {}", proposal.goal.strategy.word(), proposal.why));
-                Self { record: Record::open(proposal.goal), root_key: proposal.root_key, continues: false }
+                let record = Record::open(proposal.goal);
+                Self { record, root_key: proposal.root_key, continues: false, is_kept: false }
             }
         }
     }
@@ -121,7 +125,7 @@ async fn under_the_lock<M: Mesh>(
     before: &Observed,
     ui: &Ui,
 ) -> Result<Run, Error> {
-    let Begun { record, root_key, continues } = begun;
+    let Begun { record, root_key, continues, is_kept } = begun;
     let seen = look_under_the_lock(mesh, &record.goal, before).await?;
     let root_key = root_key.take();
     if let (Some(file), Some(key)) = (&args.root_key_out, &root_key) {
@@ -131,7 +135,9 @@ async fn under_the_lock<M: Mesh>(
     if let Some(dir) = &args.output_dir {
         keep_what_is_published(dir, &seen, ui)?;
     }
-    mesh.save(record).await?;
+    if !*is_kept {
+        mesh.save(record).await?;
+    }
     let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     if !*continues && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
