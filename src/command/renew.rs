@@ -76,7 +76,9 @@ async fn renew<M: Mesh>(
     } else if ask == Ask::Abort {
         ui.say("the previous issuer is the live one already");
     }
-    ui.dapr_line(&args.show, "Starting certificate rotation")?;
+    if ask != Ask::Abort {
+        ui.dapr_line(&args.show, "Starting certificate rotation")?;
+    }
     mesh.lock().await?;
     ui.begin(moves.len());
     let ended = Box::pin(under_the_lock(mesh, args, &mut begun, &seen, ui)).await;

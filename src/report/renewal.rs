@@ -136,6 +136,8 @@ impl fmt::Display for Renewal {
             writeln!(f, "nothing is due: the issuer in use and its root are valid until {}", self.valid_until)?;
         } else if self.left.iter().any(|left| [BEHIND, REFUSES].contains(&left.concern)) {
             writeln!(f, "What was to be published is published; not everybody goes along yet:")?;
+        } else if self.strategy == Some(Strategy::Abort.word()) {
+            writeln!(f, "The previous issuer signs again; it is valid through {}", rfc1123(self.valid_until))?;
         } else if self.strategy != Some(Strategy::Restart.word()) {
             let until = rfc1123(self.valid_until);
             writeln!(f, "Certificate rotation is successful! Your new certificate is valid through {until}")?;

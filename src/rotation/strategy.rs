@@ -181,7 +181,7 @@ pub fn bridge_end(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
 }
 
 fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> String {
-    if by_name {
+    if by_name && strategy != Strategy::Abort {
         return "asked for by name".to_owned();
     }
     let why = match strategy {
