@@ -591,7 +591,7 @@ _mtls() {
                     return 0
                     ;;
                 --strategy)
-                    COMPREPLY=($(compgen -W "auto issuer same-key bridge replace" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto issuer same-key bridge append replace" -- "${cur}"))
                     return 0
                     ;;
                 --restart)

@@ -133,6 +133,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l strategy
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
+append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
 stale\t'Only what is not proven to hold the new trust'"
@@ -183,6 +184,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l strategy -d 'Ho
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
+append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
 stale\t'Only what is not proven to hold the new trust'"
@@ -233,6 +235,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l strategy -d 'How to ge
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
+append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
 stale\t'Only what is not proven to hold the new trust'"
@@ -283,6 +286,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l strategy -d 'How to
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
+append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
 stale\t'Only what is not proven to hold the new trust'"

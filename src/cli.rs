@@ -283,6 +283,8 @@ pub enum StrategyArg {
     SameKey,
     /// A new root, cross-signed by the live issuer.
     Bridge,
+    /// A new root beside the old one; the issuer follows once everybody was restarted into it.
+    Append,
     /// New trust at once; calls fail until everything has restarted.
     Replace,
 }

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! One invariant stands guard over every move ([`rotation::safety`]): no consumer of the trust bundle may come to
-//! refuse what it will be shown, as far as it accepts it today. The strategies (issuer, same-key, bridge, replace) are
+//! refuse what it will be shown, as far as it accepts it today. The strategies (issuer, same-key, bridge, append, replace) are
 //! no branches of the loop. Each is a goal, minted first and then tried against the invariant.
 //!
 //! What is *published* in objects and what is *held* by processes are kept apart, and so are a fact that was seen and

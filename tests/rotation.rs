@@ -422,3 +422,64 @@ fn a_service_short_of_its_quorum_is_not_restarted_unless_everything_is_broken() 
     let replace = Goal { strategy: Strategy::Replace, ..goal };
     assert_eq!(plan(&replace, &seen).unwrap().len(), 5);
 }
+
+#[test]
+fn an_append_switches_once_everybody_was_restarted_into_the_new_root_and_breaks_no_handshake() {
+    for watcher in [Watcher::Alive, Watcher::Dead] {
+        let mut mesh = Model::new(24, 365, watcher);
+        let issuer = mesh.secret.issuer.chain.clone();
+        let append = Request {
+            strategy: Some(Strategy::Append),
+            restart: Some(Scope::ControlPlane),
+            ..request(Inputs::Fresh, 90)
+        };
+        let waits = |mesh: &mut Model| rotate(mesh, &append).unwrap_err().to_string();
+        assert!(waits(&mut mesh).contains("Blocked"), "env-era pods cannot take the new root");
+        for n in 0..4 {
+            assert_eq!(mesh.secret.issuer.chain, issuer, "not before the last pod holds the new root");
+            assert!(waits(&mut mesh).contains(&format!("apps/pod-{n}")), "it is named");
+            mesh.restart(&format!("apps/pod-{n}"));
+        }
+        rotate(&mut mesh, &append).unwrap();
+        assert_ne!(mesh.secret.issuer.chain, issuer);
+        assert_eq!(mesh.secret.issuer.chain.len(), 1, "no bridge");
+        assert_eq!(mesh.secret.trust.anchors().len(), 2);
+        (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+        assert_eq!(mesh.invented, 0);
+    }
+}
+
+#[test]
+fn an_append_is_refused_where_not_everybody_can_be_seen() {
+    let mut mesh = Model::new(25, 365, Watcher::Alive);
+    mesh.hidden = true;
+    let append = Request { strategy: Some(Strategy::Append), ..request(Inputs::Fresh, 90) };
+    let refused = rotate(&mut mesh, &append).unwrap_err();
+    assert!(refused.to_string().contains("not all of them can be seen"), "{refused}");
+    assert_eq!(mesh.writes, 0);
+}
+
+#[test]
+fn an_append_survives_being_cut_off_at_every_write() {
+    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
+        for at in 0..16 {
+            let mut mesh = Model::new(26, 365, Watcher::Dead);
+            let append = Request {
+                strategy: Some(Strategy::Append),
+                restart: Some(Scope::ControlPlane),
+                ..request(Inputs::Fresh, 90)
+            };
+            mesh.cut = Some((at, cut));
+            let mut runs = 0;
+            let is_done = |mesh: &mut Model| block_on(mesh.load()).unwrap().is_some_and(|r| r.status == Status::Done);
+            while rotate(&mut mesh, &append).is_err() && !is_done(&mut mesh) {
+                runs += 1;
+                assert!(runs < 5, "{cut:?} at {at}: it does not come to an end");
+                mesh.cut = mesh.cut.filter(|(at, _)| mesh.steps() <= *at);
+                (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+            }
+            assert_eq!(mesh.secret.trust.anchors().len(), 2, "{cut:?} at {at}: one rotation");
+            assert_eq!(mesh.invented, 0, "{cut:?} at {at}");
+        }
+    }
+}

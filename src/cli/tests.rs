@@ -83,7 +83,7 @@ fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
 #[case("mtls rotate --timeout soon")]
 #[case("mtls status -k --certs-dir .")]
 #[case("mtls rotate --self-hosted --certs-dir .")]
-#[case("mtls rotate --strategy append")]
+#[case("mtls rotate --strategy retire")]
 #[case("mtls frobnicate")]
 fn contradictions_are_usage_errors(#[case] line: &str) {
     assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");

@@ -25,6 +25,7 @@ pub fn request(args: &RenewArgs) -> Result<Request, Error> {
             StrategyArg::Issuer => Some(Strategy::Issuer),
             StrategyArg::SameKey => Some(Strategy::SameKey),
             StrategyArg::Bridge => Some(Strategy::Bridge),
+            StrategyArg::Append => Some(Strategy::Append),
             StrategyArg::Replace => Some(Strategy::Replace),
         },
         valid_for: args.valid_until,

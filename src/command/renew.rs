@@ -16,7 +16,7 @@ use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::Request;
 use crate::rotation::{
     Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, deadline, is_due, need, plan, run as rotate,
+    affected, begin, deadline, is_due, left, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -197,9 +197,10 @@ fn refused(why: &Refused) -> Error {
         Refused::NothingOpen | Refused::NothingToAbort(_) | Refused::Invented(_) => {
             &["`mtls status` shows where the mesh stands"]
         }
-        Refused::NoStrategy(_) => {
-            &["`--strategy replace` replaces everything at once; calls fail until all has been restarted"]
-        }
+        Refused::NoStrategy(_) => &[
+            "`--strategy append` publishes the new root first, and switches once everybody was restarted into it",
+            "`--strategy replace` replaces everything at once; calls fail until all has been restarted",
+        ],
     };
     hints.iter().fold(Error::failed(why.to_string()), |error, hint| error.hint(*hint))
 }
@@ -234,13 +235,18 @@ async fn look_under_the_lock<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observ
 fn show_plan(args: &RenewArgs, goal: &Goal, moves: &[Move], ui: &Ui) -> Result<(), Error> {
     let renewal = Renewal::new(goal, RenewalResult::Planned, moves.iter().map(ToString::to_string).collect(), &[]);
     ui.show(&args.show, &renewal, || renewal.to_string())?;
+    if goal.strategy == Strategy::Append {
+        ui.say("then the issuer is published, once everybody is seen to hold the new root");
+    }
     ui.say("certificates minted for a dry run are thrown away; the fingerprints of a real run differ");
     Ok(())
 }
 
 fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Error> {
-    let Outcome::Done(left) = ended.outcome else {
-        return Err(stopped(ended.outcome, ended.moves));
+    let left = match ended.outcome {
+        Outcome::Done(left) => left,
+        Outcome::Blocked(_) if goal.strategy == Strategy::Append => return waiting(args, goal, &ended.seen, ui),
+        outcome => return Err(stopped(outcome, ended.moves)),
     };
     if ended.restarts > 0 {
         ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
@@ -249,6 +255,18 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
     finished(&left, ended.moves)
+}
+
+/// The safe phase of an append: names whoever does not hold the new root yet.
+fn waiting(args: &RenewArgs, goal: &Goal, seen: &Observed, ui: &Ui) -> Result<(), Error> {
+    let left: Vec<Left> = left(goal, seen).into_iter().filter(|left| left.concern != Concern::Behind).collect();
+    let renewal = Renewal::new(goal, RenewalResult::Waiting, Vec::new(), &left);
+    ui.show(&args.show, &renewal, || renewal.to_string())?;
+    Err(Error::new(
+        Kind::Unfinished,
+        "not everybody holds the new root yet, so the issuer was not switched; calls go on",
+    )
+    .hint("restart the control plane with `--restart`, then the applications that are named; the same command goes on"))
 }
 
 /// Errors if somebody who is left behind keeps the run from being finished.

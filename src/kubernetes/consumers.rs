@@ -87,12 +87,21 @@ pub fn of_control_plane(pods: &[Pod], written: Option<Timestamp>, anchors: &[Cer
     consumers
 }
 
-/// All pods with a sidecar of the control plane in `namespace`, page by page.
-pub async fn sidecars(api: &Api, namespace: &str, interned: &mut Interned) -> Result<Vec<Consumer>, Failure> {
+/// All pods with a sidecar of the control plane in `namespace`, page by page; of `everyone` also those that run one
+/// without injection (dapr-shared), which no label tells.
+pub async fn sidecars(
+    api: &Api,
+    namespace: &str,
+    everyone: bool,
+    interned: &mut Interned,
+) -> Result<Vec<Consumer>, Failure> {
     let mut consumers = Vec::new();
     let mut next = String::new();
     loop {
-        let mut query = format!("labelSelector={}&limit={PAGE}", names::INJECTED.replace('=', "%3D"));
+        let mut query = format!("limit={PAGE}");
+        if !everyone {
+            query.insert_str(0, &format!("labelSelector={}&", names::INJECTED.replace('=', "%3D")));
+        }
         if !next.is_empty() {
             query.push_str("&continue=");
             query.push_str(&escape(&next));
@@ -116,7 +125,8 @@ pub async fn sidecars(api: &Api, namespace: &str, interned: &mut Interned) -> Re
 }
 
 fn sidecar(pod: &Pod, namespace: &str, interned: &mut Interned) -> Option<Consumer> {
-    let daprd = pod.spec.containers.iter().chain(&pod.spec.init_containers).find(|c| c.name == names::DAPRD)?;
+    let is_daprd = |c: &&Container| c.name == names::DAPRD || c.variable(names::ENV_NAMESPACE).is_some();
+    let daprd = pod.spec.containers.iter().chain(&pod.spec.init_containers).find(is_daprd)?;
     if !is_running(pod) || daprd.variable(names::ENV_NAMESPACE).is_some_and(|theirs| theirs != namespace) {
         return None;
     }

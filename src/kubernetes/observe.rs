@@ -90,7 +90,7 @@ impl Kubernetes {
             when(need.control_plane, stateful_sets(api, namespace)),
             when(need.control_plane, optional(api.get(ROLES.named(namespace, names::SENTRY), ""))),
             when(pods, consumers::control_plane(api, namespace)),
-            when(need.consumers, consumers::sidecars(api, namespace, &mut known.interned)),
+            when(need.consumers, consumers::sidecars(api, namespace, need.everyone, &mut known.interned)),
             when(need.owners, owners::helm(api, &found.sentry)),
             when(need.held, optional(api.get(WEBHOOKS.cluster(names::INJECTOR), ""))),
             when(need.held, optional(api.get(DEFINITIONS.cluster(names::CONVERTED), ""))),

@@ -18,6 +18,8 @@ pub enum Result {
     Planned,
     /// The new issuer is published and served.
     Done,
+    /// The new root is published; the switch waits until everybody holds it.
+    Waiting,
     /// Nothing is due.
     NothingDue,
 }
@@ -132,7 +134,9 @@ impl fmt::Display for Renewal {
             writeln!(f, "Would use strategy {}:", self.strategy.unwrap_or_default())?;
             return self.moves.iter().enumerate().try_for_each(|(n, step)| writeln!(f, "  {}. {step}", n + 1));
         }
-        if self.result == Result::NothingDue {
+        if self.result == Result::Waiting {
+            writeln!(f, "The new root is published beside the old one. Before the switch these must hold it:")?;
+        } else if self.result == Result::NothingDue {
             writeln!(f, "nothing is due: the issuer in use and its root are valid until {}", self.valid_until)?;
         } else if self.left.iter().any(|left| [BEHIND, REFUSES].contains(&left.concern)) {
             writeln!(f, "What was to be published is published; not everybody goes along yet:")?;

@@ -16,6 +16,8 @@ pub enum Strategy {
     SameKey,
     /// A new root, cross-signed by the live issuer.
     Bridge,
+    /// A new root beside the old one; the issuer follows once every consumer holds that root.
+    Append,
     /// New trust at once; calls fail until everything was restarted.
     Replace,
     /// The first CA of a mesh that has none.
@@ -27,10 +29,11 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    const WORDS: [(Self, &str); 7] = [
+    const WORDS: [(Self, &str); 8] = [
         (Self::Issuer, "issuer"),
         (Self::SameKey, "same-key"),
         (Self::Bridge, "bridge"),
+        (Self::Append, "append"),
         (Self::Replace, "replace"),
         (Self::Create, "create"),
         (Self::Abort, "abort"),

@@ -28,6 +28,8 @@ use crate::pki::{Issuer, TrustBundle};
 pub struct Need {
     /// All consumers, by LIST of the pods with a sidecar.
     pub consumers: bool,
+    /// Those without injection too, by a LIST of all pods.
+    pub everyone: bool,
     /// The chain that each Sentry replica serves.
     pub served: bool,
     /// What each injector replica would write into a new pod, and the `caBundle`s.

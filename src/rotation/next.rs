@@ -81,9 +81,16 @@ impl Left {
 /// Names the next step. `full`: the look asked everything that [`need`] names; what is only found on a full look is not
 /// decided on a part of one. `waited` is the time since the last change.
 pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, limits: Limits) -> Step {
+    let mut held_back = Vec::new();
     if let Some(step) = publication(goal, seen) {
-        let found = breaks(goal, &step, seen);
-        return if found.is_empty() { Step::Do(step) } else { Step::Blocked(found) };
+        held_back = breaks(goal, &step, seen);
+        let waits_for_holders = goal.strategy == Strategy::Append && matches!(step, Move::PublishIssuer { .. });
+        match (held_back.is_empty(), waits_for_holders) {
+            (true, true) if !full => return Step::LookAgain,
+            (true, _) => return Step::Do(step),
+            (false, false) => return Step::Blocked(held_back),
+            (false, true) => {}
+        }
     }
     if let Some(service) = rolling(goal, seen) {
         return if waited < limits.rollout {
@@ -103,21 +110,28 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     if !full {
         return Step::LookAgain;
     }
-    restarts(goal, seen).unwrap_or_else(|| Step::Done(left(goal, seen)))
+    match restarts(goal, seen) {
+        Some(restart) => restart,
+        None if held_back.is_empty() => Step::Done(left(goal, seen)),
+        None => Step::Blocked(held_back),
+    }
 }
 
-/// All that a decision can need: before the switch whether the new chain would be accepted, afterwards every proof.
+/// All that a decision can need: before the switch whether the new chain would be accepted, afterwards every proof. Of
+/// an append also before: who holds the new root, of everybody.
 pub fn need(goal: &Goal, seen: &Observed) -> Need {
     let publication = publication(goal, seen);
     let published = publication.is_none();
+    let appends = goal.strategy == Strategy::Append && matches!(publication, Some(Move::PublishIssuer { .. }));
     Need {
         consumers: !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
+        everyone: appends,
         served: published,
-        held: published,
+        held: published || appends,
         owners: false,
         control_plane: goal.restart.is_some(),
         accepts: Some(goal.target.issuer.clone()),
-        holds: goal.issuer_alone(seen).filter(|_| published),
+        holds: goal.issuer_alone(seen).filter(|_| published || appends),
     }
 }
 
@@ -171,6 +185,7 @@ pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
                 seen = after(&seen, &step);
                 moves.push(step);
             }
+            Step::Blocked(_) if goal.strategy == Strategy::Append => break,
             Step::Blocked(found) => return Err(found),
             Step::Wait(..) | Step::LookAgain | Step::Done(_) | Step::Stuck(_) => break,
         }
@@ -213,6 +228,7 @@ fn nudge_helps(seen: &Observed) -> bool {
 fn unproven(goal: &Goal, seen: &Observed) -> Option<(String, Need)> {
     let waits = |consumer: &&Consumer| match consumer.role {
         _ if consumer.phase == Phase::Terminating || awaits_restart(goal, seen, consumer) => false,
+        Role::Sentry if !is_switched(goal, seen) => false,
         Role::Sentry => match consumer.served {
             Answer::NotAsked | Answer::Forbidden(_) => false,
             Answer::Proven(_) | Answer::Unknown(_) => !serves(consumer, &goal.target.issuer.chain),
@@ -312,7 +328,7 @@ fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
     };
     let stays = |consumer: &&Consumer| consumer.phase != Phase::Terminating;
     seen.consumers.iter().filter(theirs).filter(stays).any(|consumer| match consumer.role {
-        Role::Sentry => !serves(consumer, &goal.target.issuer.chain),
+        Role::Sentry => is_switched(goal, seen) && !serves(consumer, &goal.target.issuer.chain),
         _ => !is_proven_to_hold(goal, consumer),
     })
 }

@@ -140,6 +140,10 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
     if goal.target.until(seen).is_none() {
         return Some("the CA that it would publish is accepted by nobody now".to_owned());
     }
+    if goal.strategy == Strategy::Append {
+        let why = "it must be seen that every consumer holds the new root, and not all of them can be seen here";
+        return (!seen.consumers_complete).then(|| why.to_owned());
+    }
     // Why: what nobody can read is judged by what is published, which the trust write itself makes look better.
     let switch = Move::PublishIssuer { issuer: goal.target.issuer.clone() };
     let found = breaks(goal, &switch, seen);
@@ -188,6 +192,7 @@ fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> St
         Strategy::Issuer => "the given chain ends in the live root: one write, nobody restarts",
         Strategy::SameKey => "the key is the live root's: nobody restarts before the old root ends",
         Strategy::Bridge => "the live issuer can sign the new root for every peer: nobody restarts before the switch",
+        Strategy::Append => "everybody is made to hold the new root before the switch",
         Strategy::Replace => "the live CA has expired, so that nothing works any more",
         Strategy::Create => "there is no CA yet",
         Strategy::Abort => "the previous issuer goes back",
@@ -273,6 +278,11 @@ impl Minter<'_> {
             Strategy::Bridge => {
                 let (new, root_key) = self.new_trio(entropy)?;
                 Ok((self.bridge(new, entropy)?, root_key))
+            }
+            Strategy::Append => {
+                let (new, root_key) = self.new_trio(entropy)?;
+                let trust = self.beside_the_old(new.trust.anchors())?;
+                Ok((Trio { trust, issuer: new.issuer }, root_key))
             }
             Strategy::Replace | Strategy::Create => self.new_trio(entropy),
             Strategy::Abort => Ok((self.previous()?, None)),

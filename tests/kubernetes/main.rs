@@ -84,8 +84,16 @@ fn cluster() -> (ApiServer, Trio) {
     (server, ca)
 }
 
-const ALL: Need =
-    Need { consumers: true, served: false, held: false, owners: true, control_plane: true, accepts: None, holds: None };
+const ALL: Need = Need {
+    consumers: true,
+    everyone: false,
+    served: false,
+    held: false,
+    owners: true,
+    control_plane: true,
+    accepts: None,
+    holds: None,
+};
 
 async fn goal(mesh: &mut Kubernetes) -> (Goal, Observed) {
     let seen = mesh.observe(&ALL).await.unwrap();
