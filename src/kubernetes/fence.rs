@@ -279,26 +279,26 @@ fn has_all(rule: &Value) -> bool {
     rule.get("verbs").and_then(Value::as_array).is_some_and(|verbs| verbs.iter().any(|verb| verb == "*"))
 }
 
-/// Asks the API server until it says that Sentry may write neither object.
+/// Asks the API server until it says that Sentry may not write the Secret.
+///
+/// # Why
+/// Sentry stores the Secret first, and leaves the `ConfigMap` alone where that fails
+/// (`dapr/pkg/sentry/server/ca/kube.go`).
 async fn is_confirmed(api: &Api, namespace: &str, account: &str) -> Result<(), String> {
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     loop {
-        let asked = tokio::join!(
-            may_update(api, namespace, account, "secrets"),
-            may_update(api, namespace, account, "configmaps")
-        );
-        match asked {
-            (Ok(false), Ok(false)) => return Ok(()),
-            (Err(why), _) | (_, Err(why)) => return Err(why.to_string()),
-            _ if started.elapsed() > NOTICE => {
+        match may_store(api, namespace, account).await {
+            Ok(false) => return Ok(()),
+            Err(why) => return Err(why.to_string()),
+            Ok(true) if started.elapsed() > NOTICE => {
                 return Err("Sentry has the right to write from elsewhere too".to_owned());
             }
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(true) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn may_update(api: &Api, namespace: &str, account: &str, resource: &str) -> Result<bool, Failure> {
+async fn may_store(api: &Api, namespace: &str, account: &str) -> Result<bool, Failure> {
     #[derive(Deserialize)]
     struct Review {
         status: Status,
@@ -315,7 +315,7 @@ async fn may_update(api: &Api, namespace: &str, account: &str, resource: &str) -
             "user": format!("system:serviceaccount:{namespace}:{account}"),
             "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
             "resourceAttributes": {
-                "namespace": namespace, "verb": "update", "resource": resource, "name": names::TRUST_BUNDLE,
+                "namespace": namespace, "verb": "update", "resource": "secrets", "name": names::TRUST_BUNDLE,
             },
         },
     });

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use mtls::error::Kind;
+use mtls::interrupt::Interrupts;
 use mtls::mesh::Fence;
-use mtls::rotation::{Mesh, Move};
+use mtls::rotation::{Event, Limits, Mesh, Move, Outcome, Record, run};
 use serde_json::{Value, json};
 
 use super::apiserver::Fault;
-use super::{ALL, CONFIG_MAP, ROLE, about_to_write, cluster, goal, is_equal_pair, is_fenced};
+use super::{ALL, CONFIG_MAP, ROLE, about_to_write, cluster, entropy, goal, is_equal_pair, is_fenced};
 
 #[tokio::test(start_paused = true)]
 async fn the_fence_stands_around_a_torn_pair_until_it_is_repaired() {
@@ -56,6 +58,27 @@ async fn the_fence_outlasts_a_reload_that_was_about_to_begin() {
     mesh.unlock().await.unwrap();
     assert!((1000..1500).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
     assert!(!is_fenced(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_right_after_the_trust_write_leaves_no_fence() {
+    let (server, _) = cluster();
+    let interrupts = Interrupts::default();
+    let mut mesh = server.mesh(true).interrupted_by(interrupts.clone());
+    let mut record = Record::open(goal(&mut mesh).await.0);
+    mesh.lock().await.unwrap();
+    let seen = mesh.observe(&ALL).await.unwrap();
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let mut tell = |event: Event| {
+        if matches!(event, Event::Moved(_)) {
+            interrupts.note(15);
+        }
+    };
+    let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut tell).await.unwrap();
+    assert!(matches!(ended.outcome, Outcome::Interrupted(15)) && ended.moves == 1);
+    assert!(is_fenced(&server), "a second has not passed yet");
+    mesh.unlock().await.unwrap();
+    assert!(is_equal_pair(&server) && !is_fenced(&server));
 }
 
 #[tokio::test(start_paused = true)]
