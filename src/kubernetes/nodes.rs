@@ -11,7 +11,7 @@ use super::{Kubernetes, names};
 pub const REFRESHED: SignedDuration = SignedDuration::from_secs(90);
 /// The longest TTL that the node controller sets (`kubernetes/pkg/controller/ttl`), and what counts where it cannot be
 /// read.
-const LONGEST: SignedDuration = SignedDuration::from_secs(300);
+pub const LONGEST: SignedDuration = SignedDuration::from_secs(300);
 
 impl Kubernetes {
     /// The longest time for which a kubelet with one of these pods may go on with an object as it was. One GET a node

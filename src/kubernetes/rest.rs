@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Kubernetes;
 use super::api::{DEPLOYMENTS, PODS};
-use super::nodes::REFRESHED;
+use super::nodes::{LONGEST, REFRESHED};
 use crate::error::{Error, Kind};
 use crate::mesh::{Observed, Phase, Role};
 use crate::rotation::Need;
@@ -41,9 +41,11 @@ impl Kubernetes {
             (self.tell)(&format!("waiting for Sentry to be at rest: {why}"));
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() || left < wait.min(Duration::from_secs(2)) {
-                return Err(Error::failed(format!("Sentry is not at rest: {why}"))
+                let error = Error::failed(format!("Sentry is not at rest: {why}"))
                     .hint("a longer `--timeout` waits longer")
-                    .hint(NO_WAIT));
+                    .hint(NO_WAIT);
+                let longest = settled == REFRESHED + LONGEST + RELOADS;
+                return Err(if longest { error.hint(UNREAD_NODES) } else { error });
             }
             self.interrupts.or_after(wait.min(left)).await;
             if let Some(signal) = self.interrupts.seen() {
@@ -56,6 +58,7 @@ impl Kubernetes {
     }
 }
 
+const UNREAD_NODES: &str = "a node that may not be read counts 300 s: with the right to get nodes the wait is shorter";
 const NO_WAIT: &str = "with the right to update Role dapr-sentry no wait is needed";
 
 /// Errors where the caller may not see whether Sentry is about to start: no wait can make up for that.

@@ -1,5 +1,6 @@
 //! The wait for a quiet Sentry, where its Role may not be changed.
 
+use mtls::error::Kind;
 use mtls::rotation::Mesh;
 use serde_json::{Value, json};
 
@@ -48,5 +49,15 @@ async fn what_cannot_be_seen_of_sentry_is_no_rest() {
     let error = mesh.apply(&step, &seen).await.unwrap_err();
     assert_eq!(error.to_string(), "it cannot be seen whether Sentry is at rest");
     assert_eq!(error.hints()[0], "grant it in a Role or ClusterRole: list pods in namespace dapr-system");
+    assert!(server.writes().iter().all(|line| line.ends_with(" dry")), "{:?}", server.writes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_too_long_says_what_would_shorten_it() {
+    let server = unfenceable(&json!("2026-05-31T23:59:30Z"));
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    let error = mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Failed);
+    assert!(error.hints().iter().any(|hint| hint.contains("right to get nodes")), "{:?}", error.hints());
     assert!(server.writes().iter().all(|line| line.ends_with(" dry")), "{:?}", server.writes());
 }
