@@ -168,7 +168,7 @@ impl Found<'_> {
         let trouble = match &published.key {
             Some(key) if key.matches(issuer) => None,
             Some(_) => Some("`issuer.key` does not belong to `issuer.crt`"),
-            None if published.pair == Pair::Equal && self.seen.denied.is_empty() => Some("`issuer.key` cannot be used"),
+            None if published.pair == Pair::Equal => Some("`issuer.key` cannot be used"),
             None => None,
         };
         if let Some(what) = trouble {
