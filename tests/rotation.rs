@@ -214,6 +214,22 @@ fn a_ca_that_sentry_invented_is_bridged_to_the_kept_one() {
 }
 
 #[test]
+fn a_ca_that_sentry_invented_is_bridged_for_a_control_plane_that_knows_no_other() {
+    let mut mesh = Model::new(27, 365, Watcher::Alive);
+    for _ in 0..2 {
+        rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+        mesh.pass(SignedDuration::from_hours(1));
+    }
+    mesh.broken = true;
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    mesh.restart_control_plane();
+    mesh.restart("apps/pod-0");
+    let left = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert!(left.iter().any(|left| left.consumer == "apps/pod-0" && left.concern == Concern::InventedSvid), "{left:?}");
+}
+
+#[test]
 fn an_expired_ca_is_replaced_with_the_control_plane_restarted_in_order() {
     let mut mesh = Model::new(2, 10, Watcher::Alive);
     mesh.broken = true;

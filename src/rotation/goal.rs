@@ -127,6 +127,11 @@ impl Trio {
         tells.then(|| Issuer { chain, key: self.issuer.key.clone() })
     }
 
+    /// How long a peer that holds `root` alone accepts what the issuer signs; `None`: not even now.
+    pub fn until_under(&self, root: &Certificate, seen: &Observed) -> Option<Timestamp> {
+        seen.until(&self.issuer.chain, std::slice::from_ref(root), Profile::Spiffe).ok()
+    }
+
     /// This trio, accepted by pods that hold only `invented`'s roots as well: the root that the kept chain ends in is
     /// cross-signed by the invented issuer, whose chain follows, and the invented roots join the bundle.
     ///
@@ -302,9 +307,9 @@ impl Goal {
     pub fn adopt(&mut self, seen: &Observed, entropy: Entropy) -> Result<(), CannotStage> {
         if let Some(invented) = Trio::published(seen) {
             self.target = self.target.over(&invented, seen.now, entropy)?;
-            let chain = &self.target.issuer.chain;
-            self.valid_until = chain.iter().map(Certificate::not_after).fold(self.valid_until, Timestamp::min);
             self.invented = seen.signing_root().cloned();
+            let reached = self.invented.as_ref().and_then(|root| self.target.until_under(root, seen));
+            self.valid_until = self.valid_until.min(reached.unwrap_or(seen.now));
             self.began = seen.now;
         }
         Ok(())

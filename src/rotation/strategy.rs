@@ -180,8 +180,7 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
 /// When the bridge that a goal adds ends, for a peer that holds only the root which signs before the rotation.
 pub fn bridge_end(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
     let root = goal.previous.as_ref()?.root()?;
-    let alone = std::slice::from_ref(root);
-    (goal.target.root() != Some(root)).then(|| seen.until(&goal.target.issuer.chain, alone, Profile::Spiffe).ok())?
+    (goal.target.root() != Some(root)).then(|| goal.target.until_under(root, seen))?
 }
 
 fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> String {
@@ -216,7 +215,9 @@ fn propose(
     let invented = record.filter(|record| record.kept(seen).is_some()).and_then(|_| seen.signing_root().cloned());
     let end = match (strategy, &invented, &from) {
         (Strategy::Abort, ..) => target.until(seen).unwrap_or(seen.now),
-        (_, Some(_), Some(kept)) => target.issuer.certificate().not_after().min(kept.until(seen).unwrap_or(seen.now)),
+        (_, Some(root), Some(kept)) => {
+            target.issuer.certificate().not_after().min(kept.until_under(root, seen).unwrap_or(seen.now))
+        }
         _ => target.issuer.certificate().not_after().min(seen.now + request.valid_for),
     };
     let previous = match strategy {

@@ -219,6 +219,16 @@ impl Model {
         self.restart_process(index);
     }
 
+    /// Restarts the whole control plane, as after the loss of a node.
+    pub fn restart_control_plane(&mut self) {
+        self.now += SignedDuration::from_secs(1);
+        for index in 0..self.processes.len() {
+            if !matches!(self.processes[index].role, Role::Sidecar { .. }) {
+                self.restart_process(index);
+            }
+        }
+    }
+
     /// Restarts every sidecar of a name.
     pub fn restart(&mut self, name: &str) {
         let index = self.processes.iter().position(|p| p.name == name).expect("there is a process of that name");
@@ -435,6 +445,9 @@ impl Model {
                         Some(issuer) => Answer::Proven(accepts(&issuer.chain)),
                         None => Answer::NotAsked,
                     };
+                    if process.started > self.written {
+                        consumer.held = Answer::Proven(process.held.clone().into());
+                    }
                     consumer.accepts = ask(&need.accepts);
                     consumer.holds = ask(&need.holds);
                 }
