@@ -21,6 +21,7 @@ fn request(inputs: Inputs, days: i64) -> Request {
         valid_for: SignedDuration::from_hours(24 * days),
         restart: None,
         timeout: SignedDuration::from_secs(300),
+        window: SignedDuration::ZERO,
         digest: "the same".to_owned(),
     }
 }
@@ -498,4 +499,52 @@ fn an_append_survives_being_cut_off_at_every_write() {
             assert_eq!(mesh.invented, 0, "{cut:?} at {at}");
         }
     }
+}
+
+fn append() -> Request {
+    Request { strategy: Some(Strategy::Append), restart: Some(Scope::ControlPlane), ..request(Inputs::Fresh, 90) }
+}
+
+#[test]
+fn an_append_never_switches_because_what_was_published_is_gone() {
+    let mut mesh = Model::new(28, 365, Watcher::Alive);
+    mesh.emptied = true;
+    let refused = rotate(&mut mesh, &append()).unwrap_err();
+    assert!(refused.to_string().contains("must work until the switch"), "{refused}");
+    assert_eq!(mesh.writes, 0);
+    mesh.emptied = false;
+
+    let issuer = mesh.secret.issuer.chain.clone();
+    rotate(&mut mesh, &append()).unwrap_err();
+    mesh.emptied = true;
+    rotate(&mut mesh, &append()).unwrap_err();
+    assert_eq!(mesh.secret.issuer.chain, issuer, "the issuer before is put back, and everybody still accepts it");
+    assert_eq!(mesh.secret.trust.anchors().len(), 2);
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    rotate(&mut mesh, &append()).unwrap();
+}
+
+#[test]
+fn a_ca_that_sentry_invents_while_an_append_waits_is_bridged_to_the_one_that_everybody_holds() {
+    let mut mesh = Model::new(29, 365, Watcher::Alive);
+    rotate(&mut mesh, &append()).unwrap_err();
+    mesh.broken = true;
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    assert_eq!(mesh.invented, 1);
+    mesh.restart("apps/pod-0");
+    rotate(&mut mesh, &append()).unwrap();
+    for index in 0..mesh.processes.len() {
+        mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
+    }
+    assert_eq!(mesh.refusals(), 0, "pods of both CAs accept what is signed now");
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_is_waited_for_by_an_append() {
+    let mut mesh = Model::new(33, 365, Watcher::Alive);
+    rotate(&mut mesh, &append()).unwrap_err();
+    (0..3).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    mesh.die("apps/pod-3", SignedDuration::from_secs(20));
+    rotate(&mut mesh, &append()).unwrap();
 }

@@ -18,6 +18,7 @@ use crate::ui::Ui;
 pub fn request(args: &RenewArgs) -> Result<Request, Error> {
     let inputs = inputs(args)?;
     Ok(Request {
+        window: args.if_expires_within.unwrap_or_default(),
         digest: digest_of(args, &inputs),
         inputs,
         strategy: match args.strategy {

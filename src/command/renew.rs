@@ -13,10 +13,10 @@ use crate::pki::PrivateKey;
 use crate::report::banner;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::{Break, in_words};
-use crate::rotation::strategy::Request;
+use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
     Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, deadline, is_due, left, need, plan, run as rotate,
+    affected, begin, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -76,21 +76,44 @@ async fn renew<M: Mesh>(
     } else if ask == Ask::Abort {
         ui.say("the previous issuer is the live one already");
     }
-    if ask != Ask::Abort {
+    let is_rotation = goal.strategy != Strategy::Abort;
+    if is_rotation {
         ui.dapr_line(&args.show, "Starting certificate rotation")?;
     }
+    let ended = Box::pin(locked(mesh, args, &mut begun, &seen, moves.len(), ui)).await;
+    if is_rotation && has_failed(&ended, &begun.record.goal) {
+        // Why: the error itself follows on stderr, whether or not this line can be written.
+        let _ = ui.dapr_line(&args.show, "certificate rotation failed");
+    }
+    conclude(args, &begun.record.goal, ended?, ui)
+}
+
+/// Whether a run came to nothing. One that was interrupted, or waits in a safe phase, has not failed.
+fn has_failed(ended: &Result<Run, Error>, goal: &Goal) -> bool {
+    match ended {
+        Ok(run) => match run.outcome {
+            Outcome::Done(_) | Outcome::Interrupted(_) => false,
+            Outcome::Blocked(_) => goal.strategy != Strategy::Append,
+            Outcome::Stuck(_) => true,
+        },
+        Err(why) => !matches!(why.kind(), Kind::Interrupted(_)),
+    }
+}
+
+async fn locked<M: Mesh>(
+    mesh: &mut M,
+    args: &RenewArgs,
+    begun: &mut Begun,
+    seen: &Observed,
+    moves: usize,
+    ui: &Ui,
+) -> Result<Run, Error> {
     mesh.lock().await?;
-    ui.begin(moves.len());
-    let ended = Box::pin(under_the_lock(mesh, args, &mut begun, &seen, ui)).await;
+    ui.begin(moves);
+    let ended = under_the_lock(mesh, args, begun, seen, ui).await;
     let ended = super::unlock(mesh, ended).await;
     ui.end();
-    let ended = ended.and_then(|ended| conclude(args, &begun.record.goal, ended, ui));
-    ended.inspect_err(|why| {
-        if !matches!(why.kind(), Kind::Interrupted(_)) {
-            // Why: the error itself follows on stderr, whether or not this line can be written.
-            let _ = ui.dapr_line(&args.show, "certificate rotation failed");
-        }
-    })
+    ended
 }
 
 /// What a run begins with.
@@ -134,15 +157,20 @@ async fn under_the_lock<M: Mesh>(
         keep::new_secret_file(file, key.to_pem().as_bytes())?;
     }
     drop(root_key);
-    if let Some(dir) = &args.output_dir {
-        keep_what_is_published(dir, &seen, ui)?;
+    match (&args.output_dir, &record.goal.previous) {
+        (None, _) => {}
+        (Some(dir), Some(previous)) if *continues && record.goal.strategy != Strategy::Abort => {
+            keep::trio(dir, previous)?;
+        }
+        (Some(dir), _) => keep_what_is_published(dir, &seen, ui)?,
     }
     if !*is_kept {
         mesh.save(record).await?;
     }
     let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
-    if !*continues && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
+    let waits = record.goal.strategy == Strategy::Append;
+    if !*continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
         record.status = Status::Aborted;
         mesh.save(record).await?;
     }
@@ -188,6 +216,8 @@ fn nothing_due(args: &RenewArgs, seen: &Observed, horizon: Timestamp, ui: &Ui) -
     .hint("restart them: a new pod gets the trust bundle that is published now"))
 }
 
+const REPLACE: &str = "`--strategy replace` replaces everything at once; calls fail until all has been restarted";
+
 fn refused(why: &Refused) -> Error {
     let hints: &[&str] = match why {
         Refused::OtherInputs { .. } => &[
@@ -197,9 +227,12 @@ fn refused(why: &Refused) -> Error {
         Refused::NothingOpen | Refused::NothingToAbort(_) | Refused::Invented(_) => {
             &["`mtls status` shows where the mesh stands"]
         }
+        Refused::NoStrategy(NoStrategy(tried)) if tried.iter().any(|(strategy, _)| *strategy == Strategy::Append) => {
+            &[REPLACE]
+        }
         Refused::NoStrategy(_) => &[
-            "`--strategy append` publishes the new root first, and switches once everybody was restarted into it",
-            "`--strategy replace` replaces everything at once; calls fail until all has been restarted",
+            "on a cluster `--strategy append` publishes the new root first, and switches once everybody was restarted into it",
+            REPLACE,
         ],
     };
     hints.iter().fold(Error::failed(why.to_string()), |error, hint| error.hint(*hint))
@@ -233,11 +266,15 @@ async fn look_under_the_lock<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observ
 }
 
 fn show_plan(args: &RenewArgs, goal: &Goal, moves: &[Move], ui: &Ui) -> Result<(), Error> {
-    let renewal = Renewal::new(goal, RenewalResult::Planned, moves.iter().map(ToString::to_string).collect(), &[]);
-    ui.show(&args.show, &renewal, || renewal.to_string())?;
-    if goal.strategy == Strategy::Append {
-        ui.say("then the issuer is published, once everybody is seen to hold the new root");
+    let switch = Move::PublishIssuer { issuer: goal.target.issuer.clone() };
+    let is_planned = moves.iter().any(|step| matches!(step, Move::PublishIssuer { .. }));
+    let held_back = (goal.strategy == Strategy::Append && !is_planned).then_some(switch);
+    let mut moves: Vec<String> = moves.iter().map(ToString::to_string).collect();
+    if let Some(waits) = held_back {
+        moves.push(format!("{waits}, once everybody is seen to hold the new root"));
     }
+    let renewal = Renewal::new(goal, RenewalResult::Planned, moves, &[]);
+    ui.show(&args.show, &renewal, || renewal.to_string())?;
     ui.say("certificates minted for a dry run are thrown away; the fingerprints of a real run differ");
     Ok(())
 }
@@ -245,7 +282,7 @@ fn show_plan(args: &RenewArgs, goal: &Goal, moves: &[Move], ui: &Ui) -> Result<(
 fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Error> {
     let left = match ended.outcome {
         Outcome::Done(left) => left,
-        Outcome::Blocked(_) if goal.strategy == Strategy::Append => return waiting(args, goal, &ended.seen, ui),
+        Outcome::Blocked(breaks) if goal.strategy == Strategy::Append => return waiting(args, goal, &breaks, ui),
         outcome => return Err(stopped(outcome, ended.moves)),
     };
     if ended.restarts > 0 {
@@ -258,8 +295,8 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
 }
 
 /// The safe phase of an append: names whoever does not hold the new root yet.
-fn waiting(args: &RenewArgs, goal: &Goal, seen: &Observed, ui: &Ui) -> Result<(), Error> {
-    let left: Vec<Left> = left(goal, seen).into_iter().filter(|left| left.concern != Concern::Behind).collect();
+fn waiting(args: &RenewArgs, goal: &Goal, breaks: &[Break], ui: &Ui) -> Result<(), Error> {
+    let left: Vec<Left> = breaks.iter().map(Left::not_yet).collect();
     let renewal = Renewal::new(goal, RenewalResult::Waiting, Vec::new(), &left);
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     Err(Error::new(

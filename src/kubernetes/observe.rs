@@ -167,12 +167,14 @@ impl Kubernetes {
             consumers.append(&mut known.sidecars);
         }
         if let Some(read) = objects.webhook {
+            consumers.extend(hidden(Role::Webhook, names::INJECTOR, &read));
             let read = allowed(read, "the injector webhook's caBundle", denied)?.flatten();
             let config =
                 read.as_ref().and_then(|object| Some((&object.metadata.name, &object.webhooks.first()?.client_config)));
             consumers.extend(ca_bundle(Role::Webhook, config, found, &mut known.interned));
         }
         if let Some(read) = objects.definition {
+            consumers.extend(hidden(Role::Conversion, names::CONVERTED, &read));
             let read = allowed(read, "the conversion webhook's caBundle", denied)?.flatten();
             let webhook = read.as_ref().and_then(|object| {
                 let conversion = object.spec.conversion.as_ref()?;
@@ -305,6 +307,16 @@ fn allowed<T>(read: Result<T, Failure>, what: &str, denied: &mut Vec<Denied>) ->
             denied.push(failure.denied(what)?);
             Ok(None)
         }
+    }
+}
+
+/// A `caBundle` that the caller may not read is there all the same, and nobody knows what it holds.
+fn hidden<T>(role: Role, name: &str, read: &Result<T, Failure>) -> Option<Consumer> {
+    match read {
+        Err(Failure::Forbidden { grant, .. }) => {
+            Some(Consumer { held: Answer::Forbidden(grant.clone()), ..Consumer::new(role, name) })
+        }
+        _ => None,
     }
 }
 

@@ -103,6 +103,12 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Whether a consumer is a process of this service: an etcd peer is one of the scheduler's.
+    pub fn runs(&self, consumer: &Consumer) -> bool {
+        let role = if consumer.role == Role::EtcdPeer { &Role::Scheduler } else { &consumer.role };
+        self.role.as_ref() == Some(role)
+    }
+
     /// The service as kubectl names it, in the spelling of `dapr mtls renew-certificate --restart`.
     pub fn reference(&self) -> String {
         match self.kind {
@@ -191,7 +197,8 @@ impl Observed {
         self.until_from(self.now, chain, anchors, profile)
     }
 
-    fn until_from(
+    /// The same at another moment.
+    pub fn until_from(
         &self,
         at: Timestamp,
         chain: &[Certificate],
@@ -231,7 +238,9 @@ impl Observed {
         self.published.anchors.iter().find(|anchor| {
             let own = below(chain, anchor);
             let end = own.iter().chain([*anchor]).map(Certificate::not_after).min();
-            end.is_some_and(|end| self.until_from(end, own, std::slice::from_ref(anchor), Profile::Spiffe).is_ok())
+            end.is_some_and(|end| {
+                end < self.now && self.until_from(end, own, std::slice::from_ref(anchor), Profile::Spiffe).is_ok()
+            })
         })
     }
 

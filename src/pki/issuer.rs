@@ -28,7 +28,7 @@ impl Issuer {
 /// anything does, is `root` cross-signed by an older issuer, and the chain of that one.
 pub fn below<'a>(chain: &'a [Certificate], root: &Certificate) -> &'a [Certificate] {
     let crosses = |c: &Certificate| c.subject_der() == root.subject_der() && c.spki_der() == root.spki_der();
-    let end = chain.iter().position(crosses).unwrap_or(chain.len());
+    let end = chain.iter().skip(1).position(crosses).map_or(chain.len(), |before| before + 1);
     &chain[..end]
 }
 

@@ -18,6 +18,8 @@ pub enum Result {
     Planned,
     /// The new issuer is published and served.
     Done,
+    /// The new issuer is published, and somebody does not go along yet.
+    Unfinished,
     /// The new root is published; the switch waits until everybody holds it.
     Waiting,
     /// Nothing is due.
@@ -58,9 +60,10 @@ impl Renewal {
     /// The report of a plan or of a finished run.
     pub fn new(goal: &Goal, result: Result, moves: Vec<String>, left: &[Left]) -> Self {
         let target = &goal.target;
+        let is_unfinished = result == Result::Done && left.iter().any(Left::is_unfinished);
         Self {
             version: 1,
-            result,
+            result: if is_unfinished { Result::Unfinished } else { result },
             strategy: Some(goal.strategy.word()),
             valid_until: target.end(),
             trust_anchors: target.trust.anchors().iter().map(Certificate::fingerprint).collect(),
@@ -114,9 +117,10 @@ impl From<&Left> for LeftBehind {
             name: left.consumer.clone(),
             concern: match left.concern {
                 Concern::Leaving => "leaving",
+                Concern::NotYet => "not-yet",
                 Concern::OldTrust => OLD_TRUST,
                 Concern::Unseen => "unseen",
-                Concern::Behind => BEHIND,
+                Concern::Behind => "behind",
                 Concern::RefusedBefore => "refused-before",
                 Concern::InventedSvid => "invented-svid",
                 Concern::Refuses => REFUSES,
@@ -132,19 +136,25 @@ impl fmt::Display for Renewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.result == Result::Planned {
             writeln!(f, "Would use strategy {}:", self.strategy.unwrap_or_default())?;
+            if self.moves.is_empty() {
+                writeln!(f, "  nothing is left to do")?;
+            }
             return self.moves.iter().enumerate().try_for_each(|(n, step)| writeln!(f, "  {}. {step}", n + 1));
         }
         if self.result == Result::Waiting {
             writeln!(f, "The new root is published beside the old one. Before the switch these must hold it:")?;
         } else if self.result == Result::NothingDue {
             writeln!(f, "nothing is due: the issuer in use and its root are valid until {}", self.valid_until)?;
-        } else if self.left.iter().any(|left| [BEHIND, REFUSES].contains(&left.concern)) {
+        } else if self.result == Result::Unfinished {
             writeln!(f, "What was to be published is published; not everybody goes along yet:")?;
         } else if self.strategy == Some(Strategy::Abort.word()) {
             writeln!(f, "The previous issuer signs again; it is valid through {}", rfc1123(self.valid_until))?;
         } else if self.strategy != Some(Strategy::Restart.word()) {
             let until = rfc1123(self.valid_until);
             writeln!(f, "Certificate rotation is successful! Your new certificate is valid through {until}")?;
+        }
+        if self.strategy == Some(Strategy::Restart.word()) && self.moves.is_empty() && self.left.is_empty() {
+            writeln!(f, "Everything holds what is published.")?;
         }
         for group in self.groups() {
             writeln!(f, "  {group}")?;
@@ -158,7 +168,6 @@ impl fmt::Display for Renewal {
 }
 
 const OLD_TRUST: &str = "old-trust";
-const BEHIND: &str = "behind";
 const REFUSES: &str = "refuses";
 
 impl Renewal {

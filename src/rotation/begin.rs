@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::strategy::{NoStrategy, Proposal, Request, choose};
-use super::{CannotStage, Record, Restart, Status, Strategy};
+use super::{CannotStage, Record, Restart, Status, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
 use crate::pki::{Entropy, Profile};
 
@@ -59,7 +59,7 @@ pub fn begin(
     record: Option<&Record>,
     entropy: Entropy,
 ) -> Result<Begin, Refused> {
-    match (ask, record.filter(|record| record.is_open(seen, seen.now))) {
+    match (ask, record.filter(|record| record.is_open(seen, seen.now + request.window))) {
         (Ask::Resume, None) => Err(Refused::NothingOpen),
         (Ask::Resume, Some(record)) => go_on(request, record, seen, entropy),
         (Ask::Renew, Some(record)) if record.goal.inputs == request.digest => go_on(request, record, seen, entropy),
@@ -128,13 +128,17 @@ pub fn is_due(seen: &Observed, horizon: Timestamp) -> bool {
 pub fn affected(seen: &Observed, horizon: Timestamp) -> Vec<Affected<'_>> {
     let anchors = seen.published.own_anchors();
     let root = seen.signing_root();
+    // Where another anchor has the root's key, no handshake tells them apart, and nobody was asked.
+    let tells = Trio::published(seen).is_none_or(|trio| trio.issuer_alone(seen).is_some());
+    let is_asked = |role: &Role| matches!(role, Role::Operator | Role::Placement | Role::Scheduler);
     let others: Vec<_> = anchors.iter().filter(|anchor| Some(*anchor) != root).cloned().collect();
     let end = |consumer: &Consumer| -> Option<Option<Timestamp>> {
         if let Some(held) = consumer.held.proven() {
             return Some(seen.until(&seen.published.chain, held, consumer.role.profile()).ok());
         }
         match (&consumer.holds, &consumer.held) {
-            (Answer::Proven(true), _) | (Answer::NotAsked, Answer::NotAsked) => None,
+            (Answer::Proven(true), _) => None,
+            (Answer::NotAsked, Answer::NotAsked) if tells || !is_asked(&consumer.role) => None,
             (Answer::Proven(false), _) => Some(seen.worst(&others, consumer.role.profile())),
             _ => Some(seen.worst(&anchors, consumer.role.profile())),
         }

@@ -92,10 +92,11 @@ impl Trio {
         Some(Self { trust: seen.published.bundle()?, issuer: seen.published.issuer()? })
     }
 
-    /// The anchor that the issuer's own chain ends in: what everybody should hold in the end.
+    /// The anchor that the issuer's own chain ends in: what everybody should hold in the end. Of several with one key
+    /// the one that lasts longest, the first of equals.
     pub fn root(&self) -> Option<&Certificate> {
         let signed = |root: &&Certificate| below(&self.issuer.chain, root).last().is_some_and(|last| signs(root, last));
-        self.trust.anchors().iter().find(signed)
+        self.trust.anchors().iter().rev().filter(signed).max_by_key(|root| root.not_after())
     }
 
     /// The anchor that the whole chain ends in, the former issuers behind the own chain included.
@@ -137,8 +138,13 @@ impl Trio {
     ///
     /// Shown on a live cluster: pods of both sides accept it (Dapr 1.14.0).
     pub fn over(&self, invented: &Self, now: Timestamp, entropy: Entropy) -> Result<Self, CannotStage> {
-        let mut chain = self.issuer.chain.clone();
-        if let Some(root) = self.last_root() {
+        // Why: a tail whose end has no signer any more leads nobody anywhere.
+        let (reached, root) = match self.last_root() {
+            Some(root) => (&self.issuer.chain[..], Some(root)),
+            None => (self.root().map_or(&[][..], |root| below(&self.issuer.chain, root)), self.root()),
+        };
+        let mut chain = reached.to_vec();
+        if let Some(root) = root {
             let validity = Validity { not_before: root.not_before(), not_after: root.not_after() };
             let signer = &invented.issuer;
             chain.push(cross_sign(root, signer.certificate(), &signer.key, &validity, entropy)?);
@@ -161,6 +167,8 @@ pub(super) fn live(chain: &[Certificate], now: Timestamp) -> impl Iterator<Item 
     lasting.filter(|certificate| !certificate.self_signed()).cloned()
 }
 
+/// A nudged Sentry signs with a new issuer after this at the latest (`dapr/cmd/sentry/app/app.go`).
+const SENTRY_RELOADS: SignedDuration = SignedDuration::from_secs(5);
 /// By how much a renewal may be early or late: an SVID's validity begins when it is asked for, not when the process starts.
 const RENEWAL_SLACK: SignedDuration = SignedDuration::from_mins(2);
 
@@ -299,13 +307,19 @@ impl Goal {
         let born = root.not_before() + skew;
         let period = ((ttl + skew) / 2 - skew).max(SignedDuration::from_secs(1));
         let renewals = |at: Timestamp| (at.duration_since(started).as_secs() / period.as_secs()).max(0);
-        let is_born = started >= born && started < self.began;
-        is_born || renewals(self.began + RENEWAL_SLACK) > renewals(born - RENEWAL_SLACK)
+        let switched = seen.published.written.unwrap_or(self.began).max(self.began) + SENTRY_RELOADS;
+        let is_born = started >= born && started < switched;
+        is_born || renewals(switched + RENEWAL_SLACK) > renewals(born - RENEWAL_SLACK)
     }
 
     /// Extends the goal over a CA that Sentry invented, so that pods which hold only the invented root accept it too.
     pub fn adopt(&mut self, seen: &Observed, entropy: Entropy) -> Result<(), CannotStage> {
         if let Some(invented) = Trio::published(seen) {
+            // Why: nobody has seen the issuer of an append that still waits. The kept one brings everybody back.
+            if let (Strategy::Append, Some(previous)) = (self.strategy, &self.previous) {
+                self.strategy = Strategy::Bridge;
+                self.target.issuer = previous.issuer.clone();
+            }
             self.target = self.target.over(&invented, seen.now, entropy)?;
             self.invented = seen.signing_root().cloned();
             let reached = self.invented.as_ref().and_then(|root| self.target.until_under(root, seen));

@@ -5,6 +5,7 @@
 
 mod begin;
 mod goal;
+mod left;
 mod next;
 mod paper;
 mod record;
@@ -14,7 +15,8 @@ pub mod strategy;
 
 pub use begin::{Affected, Ask, Begin, Refused, affected, begin, is_due, signing_path_end};
 pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
-pub use next::{Concern, Left, Limits, Step, deadline, left, need, next, plan, serves};
+pub use left::{Concern, Left, left};
+pub use next::{Limits, Step, deadline, need, next, plan, serves};
 pub use record::{Record, RecordData, RecordError, Status};
 pub use run::{Event, Outcome, Run, run};
 

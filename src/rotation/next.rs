@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::left::{Left, left};
 use super::paper::after;
 use super::safety::{Break, breaks};
 use super::{Goal, Move, Need, Scope, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload, WorkloadKind};
-use crate::pki::{Certificate, Profile, Shown, verify};
+use crate::pki::{Certificate, Issuer, Profile, Shown, TrustBundle, verify};
 
 /// What to do next.
 pub enum Step {
@@ -33,59 +34,13 @@ pub struct Limits {
     pub rollout: SignedDuration,
 }
 
-/// What a consumer that is left behind has to do with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concern {
-    /// Is being deleted, so that nothing is left to do about it.
-    Leaving,
-    /// Holds only older anchors; what it is shown is accepted until then.
-    OldTrust,
-    /// Could not be seen.
-    Unseen,
-    /// A Sentry replica that still signs with another issuer.
-    Behind,
-    /// Refuses what it is shown, as it refused what it was shown before the rotation.
-    RefusedBefore,
-    /// Its SVID comes from a CA that Sentry invented: peers of the kept CA refuse it until it is restarted.
-    InventedSvid,
-    /// Refuses what it is shown.
-    Refuses,
-}
-
-/// A consumer that a finished rotation leaves behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// Who.
-    pub consumer: String,
-    /// What it is, in a word.
-    pub role: &'static str,
-    /// Whether it is a part of the control plane, and no application's sidecar.
-    pub is_control_plane: bool,
-    /// In what way.
-    pub concern: Concern,
-    /// In a sentence's end: "holds only …".
-    pub why: String,
-    /// Until when that is fine.
-    pub until: Option<Timestamp>,
-    /// What a restart would name.
-    pub restart: Option<String>,
-}
-
-impl Left {
-    /// Whether the goal is not reached because of it: the record stays open, and the same command looks again.
-    pub fn is_unfinished(&self) -> bool {
-        matches!(self.concern, Concern::Behind | Concern::Refuses)
-    }
-}
-
 /// Names the next step. `full`: the look asked everything that [`need`] names; what is only found on a full look is not
 /// decided on a part of one. `waited` is the time since the last change.
 pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, limits: Limits) -> Step {
     let mut held_back = Vec::new();
     if let Some(step) = publication(goal, seen) {
         held_back = breaks(goal, &step, seen);
-        let waits_for_holders = goal.strategy == Strategy::Append && matches!(step, Move::PublishIssuer { .. });
-        match (held_back.is_empty(), waits_for_holders) {
+        match (held_back.is_empty(), waits_for_holders(goal, &step)) {
             (true, true) if !full => return Step::LookAgain,
             (true, _) => return Step::Do(step),
             (false, false) => return Step::Blocked(held_back),
@@ -110,11 +65,22 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     if !full {
         return Step::LookAgain;
     }
-    match restarts(goal, seen) {
-        Some(restart) => restart,
-        None if held_back.is_empty() => Step::Done(left(goal, seen)),
-        None => Step::Blocked(held_back),
+    if let Some(restart) = restarts(goal, seen) {
+        return restart;
     }
+    let may_pass = held_back.iter().all(|held_back| held_back.may_pass);
+    match held_back.first() {
+        None => Step::Done(left(goal, seen)),
+        Some(first) if may_pass && waited < limits.propagation.max(seen.mount_lag) => {
+            Step::Wait(format!("{} to hold the new root", first.consumer), need(goal, seen))
+        }
+        Some(_) => Step::Blocked(held_back),
+    }
+}
+
+/// Whether a move is the switch of an append, which waits until everybody holds the new root.
+fn waits_for_holders(goal: &Goal, step: &Move) -> bool {
+    goal.strategy == Strategy::Append && matches!(step, Move::PublishIssuer { .. })
 }
 
 /// All that a decision can need: before the switch whether the new chain would be accepted, afterwards every proof. Of
@@ -122,7 +88,7 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
 pub fn need(goal: &Goal, seen: &Observed) -> Need {
     let publication = publication(goal, seen);
     let published = publication.is_none();
-    let appends = goal.strategy == Strategy::Append && matches!(publication, Some(Move::PublishIssuer { .. }));
+    let appends = publication.as_ref().is_some_and(|step| waits_for_holders(goal, step));
     Need {
         consumers: !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
         everyone: appends,
@@ -168,7 +134,7 @@ pub fn deadline(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
 pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
     let stuck = |service: &Workload| {
         let why = format!("cannot be restarted: {}", blocker(goal, service)?);
-        Some(Break { consumer: service.name.clone(), role: "service", why })
+        Some(Break { consumer: service.name.clone(), role: "service", why, restart: None, may_pass: false })
     };
     let all = goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane);
     let due = seen.control_plane.iter().filter(|service| all && service.role.is_some() && !is_restarted(goal, service));
@@ -185,7 +151,7 @@ pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
                 seen = after(&seen, &step);
                 moves.push(step);
             }
-            Step::Blocked(_) if goal.strategy == Strategy::Append => break,
+            Step::Blocked(_) if publication(goal, &seen).is_some_and(|step| waits_for_holders(goal, &step)) => break,
             Step::Blocked(found) => return Err(found),
             Step::Wait(..) | Step::LookAgain | Step::Done(_) | Step::Stuck(_) => break,
         }
@@ -205,7 +171,7 @@ fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     if published.pair != Pair::Equal || !published.has(goal.target.trust.anchors()) || !exact {
         let stands = Trio::published(seen)
             .is_some_and(|trio| Trio { trust: bundle.clone(), issuer: trio.issuer }.until(seen).is_some());
-        let issuer = (!stands || (goal.may_break() && !switched)).then(|| goal.target.issuer.clone());
+        let issuer = (!stands || (goal.may_break() && !switched)).then(|| standing_issuer(goal, &bundle, seen));
         return Some(Move::PublishTrust { bundle, issuer });
     }
     // Why: a restart leaves what is published to whoever published it, also if that has changed since it began.
@@ -213,7 +179,16 @@ fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     (may_switch && !switched).then(|| Move::PublishIssuer { issuer: goal.target.issuer.clone() })
 }
 
-fn is_switched(goal: &Goal, seen: &Observed) -> bool {
+/// The issuer that goes along where the live one cannot stand beside the new bundle. Of an append it is the one before,
+/// as long as that one lives: nobody has been seen to hold the new root.
+fn standing_issuer(goal: &Goal, bundle: &TrustBundle, seen: &Observed) -> Issuer {
+    let before = goal.previous.as_ref().filter(|_| goal.strategy == Strategy::Append);
+    let lives = |issuer: &&Issuer| Trio { trust: bundle.clone(), issuer: (*issuer).clone() }.until(seen).is_some();
+    before.map(|previous| &previous.issuer).filter(lives).unwrap_or(&goal.target.issuer).clone()
+}
+
+/// Whether the goal's issuer is what is published.
+pub(super) fn is_switched(goal: &Goal, seen: &Observed) -> bool {
     let issuer = &goal.target.issuer;
     seen.published.chain == issuer.chain
         && seen.published.key.as_ref().is_some_and(|key| key.public_fingerprint() == issuer.key.public_fingerprint())
@@ -266,11 +241,11 @@ pub fn serves(sentry: &Consumer, chain: &[Certificate]) -> bool {
     sentry.served.proven().and_then(|served| served.get(1..)).is_some_and(|sent| sent.iter().eq(expected))
 }
 
-fn holds_target(goal: &Goal, held: &[Certificate]) -> bool {
+pub(super) fn holds_target(goal: &Goal, held: &[Certificate]) -> bool {
     goal.target.root().is_some_and(|root| held.contains(root))
 }
 
-fn trusts_its_server(webhook: &Consumer, seen: &Observed) -> bool {
+pub(super) fn trusts_its_server(webhook: &Consumer, seen: &Observed) -> bool {
     let (Some(held), Some(served)) = (webhook.held.proven(), webhook.served.proven()) else {
         return true;
     };
@@ -323,96 +298,17 @@ fn blocker(goal: &Goal, service: &Workload) -> Option<String> {
 }
 
 fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
-    let theirs = |c: &&Consumer| {
-        Some(&c.role) == service.role.as_ref() || (c.role == Role::EtcdPeer && service.role == Some(Role::Scheduler))
-    };
-    let stays = |consumer: &&Consumer| consumer.phase != Phase::Terminating;
-    seen.consumers.iter().filter(theirs).filter(stays).any(|consumer| match consumer.role {
-        Role::Sentry => is_switched(goal, seen) && !serves(consumer, &goal.target.issuer.chain),
+    let theirs = |c: &&Consumer| service.runs(c) && c.phase != Phase::Terminating;
+    // Why: a Sentry reads the objects when it starts, and a caller who may not ask has no other proof.
+    let is_newer =
+        |c: &Consumer| c.started.is_some_and(|started| seen.published.written.is_some_and(|at| started > at));
+    seen.consumers.iter().filter(theirs).any(|consumer| match consumer.role {
+        Role::Sentry => is_switched(goal, seen) && !serves(consumer, &goal.target.issuer.chain) && !is_newer(consumer),
+        Role::Injector if matches!(consumer.held, Answer::Forbidden(_)) => !is_newer(consumer),
         _ => !is_proven_to_hold(goal, consumer),
     })
 }
 
 fn is_proven_to_hold(goal: &Goal, consumer: &Consumer) -> bool {
     consumer.holds == Answer::Proven(true) || consumer.held.proven().is_some_and(|held| holds_target(goal, held))
-}
-
-/// Who is left behind once the goal is published, those that need action first.
-pub fn left(goal: &Goal, seen: &Observed) -> Vec<Left> {
-    let mut found: Vec<Left> = seen.consumers.iter().filter_map(|consumer| left_behind(goal, seen, consumer)).collect();
-    found.sort_by_key(|left| std::cmp::Reverse(left.concern as u8));
-    found
-}
-
-fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left> {
-    let (concern, why, until) = concern(goal, seen, consumer)?;
-    let left = Left {
-        consumer: consumer.name.clone(),
-        role: consumer.role.word(),
-        is_control_plane: consumer.role.is_control_plane(),
-        concern,
-        why,
-        until,
-        restart: consumer.owner.clone(),
-    };
-    Some(match consumer.phase {
-        Phase::Terminating => {
-            Left { concern: Concern::Leaving, why: format!("{}; it is being deleted", left.why), restart: None, ..left }
-        }
-        _ => left,
-    })
-}
-
-fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<(Concern, String, Option<Timestamp>)> {
-    let unseen = |why: &str| Some((Concern::Unseen, format!("could not be asked: {why}"), None));
-    if consumer.role == Role::Sentry {
-        return match &consumer.served {
-            Answer::Proven(_) if serves(consumer, &goal.target.issuer.chain) => None,
-            Answer::Proven(_) => Some((Concern::Behind, "still signs with another issuer".to_owned(), None)),
-            answer => {
-                let why = answer.why_not().unwrap_or("it was not asked");
-                let others = |other: &&Consumer| other.role == Role::Sentry;
-                let seen_elsewhere =
-                    seen.consumers.iter().filter(others).any(|other| serves(other, &goal.target.issuer.chain));
-                if seen_elsewhere || matches!(answer, Answer::Forbidden(_)) {
-                    unseen(why)
-                } else {
-                    Some((Concern::Behind, format!("was not seen to sign with the new issuer: {why}"), None))
-                }
-            }
-        };
-    }
-    if consumer.accepts == Answer::Proven(false) {
-        return Some((Concern::Refuses, "refuses the new chain".to_owned(), None));
-    }
-    let held = consumer.held.proven();
-    let until = held.map(|held| seen.until(&goal.target.issuer.chain, held, consumer.role.profile()));
-    if let Some(Err(refusal)) = &until {
-        let before = goal.previous.as_ref().map(|previous| &previous.issuer.chain).filter(|_| !goal.may_break());
-        let refused = |chain| held.is_some_and(|held| seen.until(chain, held, consumer.role.profile()).is_err());
-        return Some(if before.is_some_and(|chain| refused(chain)) {
-            (Concern::RefusedBefore, format!("refuses the new chain as it did the one before: {refusal}"), None)
-        } else {
-            (Concern::Refuses, format!("refuses the new chain: {refusal}"), None)
-        });
-    }
-    if !trusts_its_server(consumer, seen) {
-        return Some((Concern::Refuses, "does not verify the chain that is served to it".to_owned(), None));
-    }
-    if goal.has_invented_svid(consumer, seen) {
-        let why =
-            "may have an SVID of the CA that Sentry invented, which peers of the kept CA refuse until it is restarted";
-        return Some((Concern::InventedSvid, why.to_owned(), None));
-    }
-    let older = |until| Some((Concern::OldTrust, "holds only older trust anchors".to_owned(), until));
-    match (held, &consumer.holds) {
-        (Some(held), _) if holds_target(goal, held) => None,
-        (Some(_), _) => older(until.and_then(Result::ok)),
-        (None, Answer::Proven(true)) => None,
-        (None, Answer::Proven(false)) => older(goal.worst_until(seen, consumer.role.profile())),
-        (None, Answer::NotAsked) if goal.issuer_alone(seen).is_none() => {
-            unseen("an older anchor has the same key, so that a handshake does not tell them apart")
-        }
-        (None, holds) => unseen(holds.why_not().or(consumer.held.why_not()).unwrap_or("it cannot be asked")),
-    }
 }

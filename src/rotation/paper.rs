@@ -1,7 +1,7 @@
 //! What a look would find after a move: how a plan is made without touching anything.
 
 use super::Move;
-use crate::mesh::{Answer, Observed, Pair, Role};
+use crate::mesh::{Answer, Consumer, Observed, Pair, Role};
 
 /// `seen`, as it would be once `step` has come to its full effect.
 pub fn after(seen: &Observed, step: &Move) -> Observed {
@@ -31,9 +31,8 @@ pub fn after(seen: &Observed, step: &Move) -> Observed {
             for service in seen.control_plane.iter_mut().filter(|service| service.name == *workload) {
                 service.restarted = Some(now);
                 service.complete = true;
-                for consumer in
-                    seen.consumers.iter_mut().filter(|consumer| Some(&consumer.role) == service.role.as_ref())
-                {
+                let theirs = |consumer: &&mut Consumer| service.runs(consumer);
+                for consumer in seen.consumers.iter_mut().filter(theirs) {
                     consumer.held = Answer::Proven(seen.published.anchors.clone().into());
                     consumer.holds = Answer::Proven(true);
                     consumer.accepts = Answer::Proven(true);

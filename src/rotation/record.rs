@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::next::is_switched;
 use super::{Goal, Restart, Scope, Strategy, Trio};
 use crate::mesh::{Consumer, Observed};
 use crate::pki::{Fingerprint, Issuer, PrivateKey, TrustBundle, parse_chain};
@@ -87,10 +88,12 @@ impl Record {
         Self { status: Status::Open, goal }
     }
 
-    /// Whether it waits to be gone on with. One whose CA is accepted by nobody at `horizon` any more is over: a new
-    /// rotation takes its place.
+    /// Whether it waits to be gone on with. It is over once its CA has ended, or is published and ends before `horizon`:
+    /// a new rotation takes its place.
     pub fn is_open(&self, seen: &Observed, horizon: Timestamp) -> bool {
-        self.status == Status::Open && self.goal.target.until(seen).is_some_and(|end| end >= horizon)
+        let goal = &self.goal;
+        let lasts = |end| end >= horizon || !is_switched(goal, seen);
+        self.status == Status::Open && goal.target.until(seen).is_some_and(lasts)
     }
 
     /// The trio to carry along where Sentry has invented a CA since: the published root is in neither the target nor
@@ -106,11 +109,16 @@ impl Record {
         if seen.consumers_complete && !seen.consumers.iter().any(clings) {
             return None;
         }
-        let kept = match self.status {
-            Status::Aborted => previous?,
-            Status::Open | Status::Done => &self.goal.target,
-        };
-        kept.until(seen).is_some().then(|| kept.clone())
+        self.last_published().filter(|kept| kept.until(seen).is_some()).cloned()
+    }
+
+    /// The trio that Sentry last signed with, as far as the record tells: what was there before where the goal's own was
+    /// never published, or only after everybody was seen to hold its root.
+    pub fn last_published(&self) -> Option<&Trio> {
+        match (self.status, self.goal.strategy) {
+            (Status::Aborted, _) | (Status::Open, Strategy::Append) => self.goal.previous.as_ref(),
+            (Status::Open | Status::Done, _) => Some(&self.goal.target),
+        }
     }
 
     /// The record as it is stored.

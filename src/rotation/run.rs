@@ -5,7 +5,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::next::{Left, Limits, Step, need, need_after_move, next};
+use super::left::Left;
+use super::next::{Limits, Step, need, need_after_move, next};
 use super::paper::after;
 use super::safety::Break;
 use super::{Mesh, Move, Record, Status};
@@ -157,6 +158,8 @@ async fn follow<M: Mesh>(
             Step::Stuck(why) => return Ok(Outcome::Stuck(why)),
         };
         *seen = mesh.observe(&wanted).await?;
+        // A look that shows another state may have asked less than that state needs.
+        full &= wanted.everyone || !need(&record.goal, seen).everyone;
         // Why: a move may take long itself, and a proof has its time from then on.
         if std::mem::take(&mut has_changed) {
             changed = seen.now;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Goal, Move};
-use crate::mesh::{Anchors, Answer, Consumer, Observed, Role};
+use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role};
 use crate::pki::{Certificate, Profile, TrustBundle};
 
 /// One consumer that would refuse one chain.
@@ -21,6 +21,10 @@ pub struct Break {
     pub role: &'static str,
     /// What it would refuse, and why.
     pub why: String,
+    /// What a restart would name.
+    pub restart: Option<String>,
+    /// Whether that may change by itself: it is being deleted, or its mount is yet to be refreshed.
+    pub may_pass: bool,
 }
 
 /// The breaks in words: for each reason the consumers, the first ten by name.
@@ -68,6 +72,8 @@ fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
             consumer: anchor.fingerprint().short(),
             role: "trust anchor",
             why: "would leave the trust bundle while SVIDs under it may exist".to_owned(),
+            restart: None,
+            may_pass: false,
         })
         .collect()
 }
@@ -105,7 +111,13 @@ fn unseen(seen: &Observed) -> Vec<Consumer> {
 }
 
 fn broken(consumer: &Consumer, why: String) -> Break {
-    Break { consumer: consumer.name.clone(), role: consumer.role.word(), why }
+    Break {
+        consumer: consumer.name.clone(),
+        role: consumer.role.word(),
+        why,
+        restart: consumer.owner.clone(),
+        may_pass: consumer.phase == Phase::Terminating || consumer.role.is_control_plane(),
+    }
 }
 
 /// A canary handshake is the invariant itself, measured: it outweighs what is worked out.

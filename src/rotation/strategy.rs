@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::goal::{CannotStage, Goal, Restart, Strategy, Trio, live};
 use super::safety::{breaks, in_words};
 use super::{Move, Record, plan};
-use crate::mesh::{Observed, Pair, Role, layers, live_bridges};
+use crate::mesh::{Consumer, Dependent, Observed, Pair, Role, layers, live_bridges, names};
 use crate::pki::{self, Certificate, Entropy, Issuer, PrivateKey, Profile, TrustBundle, Validity, below};
 
 /// What the caller brings to a rotation.
@@ -36,6 +36,8 @@ pub struct Request {
     pub restart: Option<super::Scope>,
     /// How long a rollout may take: a bridge must outlive it.
     pub timeout: SignedDuration,
+    /// How soon a CA that ends is renewed: an open rotation whose published CA ends within it is over.
+    pub window: SignedDuration,
     /// A digest of the inputs, for the record.
     pub digest: String,
 }
@@ -107,7 +109,7 @@ fn candidates(request: &Request, seen: &Observed, record: Option<&Record>) -> Ve
     if let Some(root) = seen.signing_root() {
         return vec![under(root).unwrap_or(Strategy::Bridge)];
     }
-    if record.is_some_and(|record| record.goal.target.until(seen).is_some()) {
+    if record.and_then(Record::last_published).is_some_and(|kept| kept.until(seen).is_some()) {
         return vec![Strategy::Bridge];
     }
     if published.pair == Pair::Absent && nobody_runs(seen) {
@@ -141,8 +143,7 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
         return Some("the CA that it would publish is accepted by nobody now".to_owned());
     }
     if goal.strategy == Strategy::Append {
-        let why = "it must be seen that every consumer holds the new root, and not all of them can be seen here";
-        return (!seen.consumers_complete).then(|| why.to_owned());
+        return append_objection(goal, seen);
     }
     // Why: what nobody can read is judged by what is published, which the trust write itself makes look better.
     let switch = Move::PublishIssuer { issuer: goal.target.issuer.clone() };
@@ -174,6 +175,26 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
             "the bridge would end {end}, before all SVIDs are issued anew (that takes up to {needed:#}); \
              `--strategy bridge` takes it all the same, with that deadline"
         )
+    })
+}
+
+/// An append waits until everybody is seen to hold the new root, so that must be possible, and the end of it good.
+fn append_objection(goal: &Goal, seen: &Observed) -> Option<String> {
+    if !seen.consumers_complete {
+        let why = "it must be seen that every consumer holds the new root, and not all of them can be seen here";
+        return Some(why.to_owned());
+    }
+    let Some(today) = Trio::published(seen).and_then(|trio| trio.until(seen)) else {
+        return Some("what is published must work until the switch, and it does not".to_owned());
+    };
+    let is_hidden = |consumer: &&Consumer| !consumer.role.is_control_plane() && consumer.held.proven().is_none();
+    let hidden: Vec<Dependent> = seen.consumers.iter().filter(is_hidden).map(Dependent::from).collect();
+    if !hidden.is_empty() {
+        return Some(format!("what these hold cannot be seen: {}", names(&hidden)));
+    }
+    let then = goal.target.until(seen)?;
+    (then < today.min(goal.valid_until)).then(|| {
+        format!("the new CA would end {then}, before the live one ({today}) and the validity that was asked for")
     })
 }
 
@@ -250,7 +271,7 @@ fn starting_point(seen: &Observed, record: Option<&Record>, entropy: Entropy) ->
     if published.as_ref().is_some_and(usable) {
         return Ok(published);
     }
-    Ok(record.map(|record| record.goal.target.clone()).filter(usable).or(published))
+    Ok(record.and_then(Record::last_published).cloned().filter(usable).or(published))
 }
 
 struct Minter<'a> {

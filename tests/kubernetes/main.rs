@@ -102,6 +102,7 @@ async fn goal(mesh: &mut Kubernetes) -> (Goal, Observed) {
         strategy: None,
         valid_for: SignedDuration::from_hours(24 * 90),
         restart: None,
+        window: SignedDuration::ZERO,
         timeout: SignedDuration::from_secs(300),
         digest: "inputs".to_owned(),
     };

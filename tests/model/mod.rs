@@ -56,6 +56,7 @@ pub struct Process {
     pub watcher: Watcher,
     /// Whether it is being deleted, and talks until it is gone.
     pub leaving: bool,
+    gone: Option<Timestamp>,
     started: Timestamp,
     refresh: Option<Timestamp>,
     nudged: Option<String>,
@@ -92,6 +93,8 @@ pub struct Model {
     pub cut: Option<(u64, Cut)>,
     /// Whether random events happen while time passes.
     pub restless: bool,
+    /// Whether both objects were emptied, as `helm upgrade --reset-values` does it.
+    pub emptied: bool,
     /// How many of the three replicas of each service are ready.
     pub ready: i32,
     /// Whether the sidecars cannot be listed.
@@ -125,6 +128,7 @@ impl Model {
             shows: secret.issuer.chain.clone(),
             watcher,
             leaving: false,
+            gone: None,
             started: now,
             refresh: None,
             nudged: None,
@@ -155,6 +159,7 @@ impl Model {
             cut: None,
             restless: false,
             ready: 3,
+            emptied: false,
             hidden: false,
             broken: false,
             accepted: HashMap::new(),
@@ -173,6 +178,8 @@ impl Model {
     /// Lets time pass: mounts refresh, Sentry reloads, SVIDs are issued anew, pods come and go.
     pub fn pass(&mut self, time: SignedDuration) {
         self.now += time;
+        let now = self.now;
+        self.processes.retain(|process| process.gone.is_none_or(|gone| gone > now));
         for index in 0..self.sentries.len() {
             if self.sentries[index].refresh.is_some_and(|at| at <= self.now) {
                 self.sentries[index].refresh = None;
@@ -226,6 +233,15 @@ impl Model {
             if !matches!(self.processes[index].role, Role::Sidecar { .. }) {
                 self.restart_process(index);
             }
+        }
+    }
+
+    /// Deletes a pod, which is gone after `grace`.
+    pub fn die(&mut self, name: &str, grace: SignedDuration) {
+        let gone = Some(self.now + grace);
+        for process in self.processes.iter_mut().filter(|process| process.name == name) {
+            process.leaving = true;
+            process.gone = gone;
         }
     }
 
@@ -350,6 +366,7 @@ impl Model {
     fn mutate(&mut self, step: &Move, cut: Option<Cut>) {
         match step {
             Move::PublishTrust { bundle, issuer } => {
+                self.emptied = false;
                 self.config_map = bundle.anchors().to_vec();
                 self.versions.1 += 1;
                 if cut == Some(Cut::BetweenThePair) {
@@ -397,6 +414,9 @@ impl Model {
     }
 
     fn published(&self) -> Published {
+        if self.emptied {
+            return Published::default();
+        }
         let equal = self.config_map == self.secret.trust.anchors();
         Published {
             anchors: self.secret.trust.anchors().to_vec(),
@@ -506,6 +526,7 @@ impl Mesh for Model {
             identity: Identity {
                 trust_domain: "cluster.local".to_owned(),
                 namespace: "dapr-system".to_owned(),
+                server: "https://model".to_owned(),
                 ..Identity::default()
             },
             settings: Settings::default(),
