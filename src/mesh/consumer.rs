@@ -36,9 +36,10 @@ impl<T> Answer<T> {
     }
 
     /// Why there is no answer, for people.
-    pub fn why_not(&self) -> Option<&str> {
+    pub fn why_not(&self) -> Option<String> {
         match self {
-            Self::Forbidden(why) | Self::Unknown(why) => Some(why),
+            Self::Forbidden(grant) => Some(format!("not allowed to {grant}")),
+            Self::Unknown(why) => Some(why.clone()),
             Self::NotAsked | Self::Proven(_) => None,
         }
     }

@@ -83,7 +83,7 @@ fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left
         concern,
         why,
         until,
-        restart: consumer.owner.clone(),
+        restart: consumer.owner.clone().filter(|_| concern != Concern::Unseen),
     };
     Some(match consumer.phase {
         Phase::Terminating => {
@@ -116,13 +116,15 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
         (None, Answer::Proven(true)) => None,
         (None, Answer::Proven(false)) => older(goal.worst_until(seen, profile)),
         (None, Answer::NotAsked) if consumer.held == Answer::NotAsked && goal.issuer_alone(seen).is_none() => {
-            Some(unseen("an older anchor has the same key, so that a handshake does not tell them apart"))
+            let why = "an older anchor has the same key, so that a handshake does not tell them apart";
+            Some(unseen(Some(why.to_owned())))
         }
-        (None, holds) => Some(unseen(holds.why_not().or(consumer.held.why_not()).unwrap_or("it cannot be asked"))),
+        (None, holds) => Some(unseen(holds.why_not().or_else(|| consumer.held.why_not()))),
     }
 }
 
-fn unseen(why: &str) -> Why {
+fn unseen(why: Option<String>) -> Why {
+    let why = why.unwrap_or_else(|| "nothing was learned".to_owned());
     (Concern::Unseen, format!("could not be asked: {why}"), None)
 }
 
@@ -132,11 +134,12 @@ fn concern_of_sentry(goal: &Goal, seen: &Observed, sentry: &Consumer) -> Option<
         Answer::Proven(_) if serves(sentry, chain) => None,
         Answer::Proven(_) => Some((Concern::Behind, "still signs with another issuer".to_owned(), None)),
         answer => {
-            let why = answer.why_not().unwrap_or("it was not asked");
+            let why = answer.why_not();
             let serves = |other: &Consumer| other.role == Role::Sentry && serves(other, chain);
             if seen.consumers.iter().any(serves) || matches!(answer, Answer::Forbidden(_)) {
                 Some(unseen(why))
             } else {
+                let why = why.unwrap_or_else(|| "it was not asked".to_owned());
                 Some((Concern::Behind, format!("was not seen to sign with the new issuer: {why}"), None))
             }
         }
