@@ -85,14 +85,11 @@ pub fn judge_given(request: &Request, seen: &Observed, ui: &Ui) -> Result<(), Er
     let Inputs::Given(trio) = &request.inputs else {
         return Ok(());
     };
-    let identity = &seen.identity;
     let judged = judge(
         trio.trust.anchors(),
         &trio.issuer.chain,
         Some(&trio.issuer.key),
-        &identity.trust_domain,
-        &identity.namespace,
-        identity.dapr,
+        &seen.identity.signing(),
         seen.now,
         seen.now + seen.settings.workload_cert_ttl,
     );

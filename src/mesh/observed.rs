@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Consumer, Published, Role};
-use crate::pki::{Certificate, Profile, Refusal, Shown, below, verify};
+use crate::pki::{Certificate, Profile, Refusal, Signing, below};
 
 /// Where the mesh is and who looks; printed before anything is written.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,13 @@ pub struct Identity {
     pub caller: String,
     /// The version of Dapr that Sentry runs.
     pub dapr: Option<(u32, u32, u32)>,
+}
+
+impl Identity {
+    /// What decides which SVIDs its Sentry signs.
+    pub fn signing(&self) -> Signing<'_> {
+        Signing { trust_domain: &self.trust_domain, namespace: &self.namespace, dapr: self.dapr }
+    }
 }
 
 /// The settings of `daprsystem` that decide how long certificates live.
@@ -186,8 +193,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// How long a holder of `anchors` accepts what is shown with `chain`, or why it refuses even now. The leaf is one
-    /// that the chain's issuer would sign in this trust domain, so that name constraints count.
+    /// How long a holder of `anchors` accepts every SVID that is shown with `chain`, or why it refuses one even now.
     pub fn until(
         &self,
         chain: &[Certificate],
@@ -205,14 +211,7 @@ impl Observed {
         anchors: &[Certificate],
         profile: Profile,
     ) -> Result<Timestamp, Refusal> {
-        let Identity { trust_domain, namespace, .. } = &self.identity;
-        let uri = [format!("spiffe://{trust_domain}/ns/{namespace}/any")];
-        let name = [format!("dapr-sidecar-injector.{namespace}.svc")];
-        let shown = match profile {
-            Profile::Spiffe | Profile::EtcdPeer => Shown::Synthetic { uris: &uri, dns: &[] },
-            Profile::Webhook => Shown::Synthetic { uris: &[], dns: &name },
-        };
-        verify(shown, chain, anchors, profile, at)
+        self.identity.signing().until(chain, anchors, profile, at)
     }
 
     /// How long the live chain is accepted by whoever holds one of `anchors` alone, the worst of those that verify it

@@ -177,6 +177,11 @@ impl Certificate {
         self.0.extensions.path_length()
     }
 
+    /// Whether its name constraints list the URIs that may stand below it.
+    pub(super) fn permits_some_uris_only(&self) -> bool {
+        self.0.extensions.constraints.as_ref().is_some_and(|constraints| !constraints.permitted.uris.is_empty())
+    }
+
     /// Whether `other`'s key made its signature, by an algorithm that Go accepts. Whether `other` is a CA is not asked.
     pub fn signed_by(&self, other: &Certificate) -> bool {
         self.check_signature(other).is_ok()

@@ -2,12 +2,15 @@
 //!
 //! Sentry accepts CAs under which every handshake then fails, so its own checks (`sentry/server/ca/validate.go`) are only the first step.
 
-use std::fmt;
+use std::{fmt, slice};
 
 use jiff::Timestamp;
 
 use super::pem::check_anchor;
-use super::{Certificate, PrivateKey, Profile, Refusal, Shown, verify};
+use super::{Certificate, PrivateKey, Profile, Refusal, Shown, Signing, verify};
+
+/// Why: what applications call themselves stands in objects of theirs, which are not looked at.
+const FOREIGN_TRUST_DOMAINS: &str = "compare its name constraints with `kubectl get configurations.dapr.io -A -o jsonpath='{.items[*].spec.accessControl.trustDomain}'`";
 
 /// What was found about a CA.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,16 @@ impl Judged {
     }
 }
 
+impl Refuser {
+    fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Spiffe => Self::Sidecar,
+            Profile::Webhook => Self::Webhook,
+            Profile::EtcdPeer => Self::Etcd,
+        }
+    }
+}
+
 impl fmt::Display for Refuser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -84,62 +97,48 @@ impl fmt::Display for Refuser {
     }
 }
 
-/// Judges trust anchors, an issuer chain (issuer first, without a trailing root) and its key, as they would be published for version `dapr`
-/// (unknown: `None`) with its control plane in `namespace`, at the moment `now` and at `horizon`.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "each is one fact of the mesh; a struct would be made for this call alone"
-)]
+/// Judges trust anchors, an issuer chain (issuer first, without a trailing root) and its key, as they would be published where `signing` says,
+/// at the moment `now` and at `horizon`.
 pub fn judge(
     anchors: &[Certificate],
     chain: &[Certificate],
     key: Option<&PrivateKey>,
-    trust_domain: &str,
-    namespace: &str,
-    dapr: Option<(u32, u32, u32)>,
+    signing: &Signing<'_>,
     now: Timestamp,
     horizon: Timestamp,
 ) -> Judged {
     let mut judged = Judged { problems: Vec::new(), until: None };
-    judge_as_sentry(&mut judged, anchors, chain, key, dapr, now);
+    judge_as_sentry(&mut judged, anchors, chain, key, signing.dapr, now);
 
-    let id = |namespace: &str, app: &str| [format!("spiffe://{trust_domain}/ns/{namespace}/{app}")];
-    let mut consumers = vec![
-        (Refuser::Sidecar, Profile::Spiffe, id("default", "app"), Vec::new()),
-        // Sentry gives these DNS names to injector and operator (`sentry/server/validator/kubernetes`).
-        (
-            Refuser::Webhook,
-            Profile::Webhook,
-            id(namespace, "dapr-injector"),
-            vec![format!("dapr-sidecar-injector.{namespace}.svc")],
-        ),
-        (
-            Refuser::Webhook,
-            Profile::Webhook,
-            id(namespace, "dapr-operator"),
-            vec![format!("dapr-webhook.{namespace}.svc")],
-        ),
-    ];
-    if dapr.is_none_or(|version| version >= (1, 14, 0)) {
-        consumers.push((Refuser::Etcd, Profile::EtcdPeer, id(namespace, "dapr-scheduler"), Vec::new()));
-    }
     let mut until = Some(Timestamp::MAX);
-    for (by, profile, uris, dns) in &consumers {
-        let shown = Shown::Synthetic { uris, dns };
-        match verify(shown, chain, anchors, *profile, now) {
-            Ok(end) => {
-                until = until.map(|until| until.min(end));
-                if let Err(refusal) = verify(shown, chain, anchors, *profile, horizon) {
-                    judged.add(Severity::Warning, *by, refusal.to_string(), refusal.hint());
+    for profile in [Profile::Spiffe, Profile::Webhook, Profile::EtcdPeer] {
+        let by = Refuser::of(profile);
+        for svid in signing.svids(profile) {
+            let verify = |at| verify(Shown::Synthetic(slice::from_ref(&svid)), chain, anchors, profile, at);
+            match verify(now) {
+                Ok(end) => {
+                    until = until.map(|until| until.min(end));
+                    if let Err(refusal) = verify(horizon) {
+                        judged.add(Severity::Warning, by, refusal.as_of(now), refusal.hint());
+                    }
                 }
-            }
-            Err(refusal) => {
-                until = None;
-                judged.refuse(*by, &refusal);
+                Err(refusal) => {
+                    until = None;
+                    judged.refuse(by, &refusal);
+                }
             }
         }
     }
     judged.until = until;
+    for constrained in anchors.iter().chain(chain).filter(|certificate| certificate.permits_some_uris_only()) {
+        let what = format!(
+            "`{}` ({}) permits some trust domains only: applications whose Configuration names another in \
+             accessControl.trustDomain are refused",
+            constrained.subject(),
+            constrained.fingerprint().short()
+        );
+        judged.add(Severity::Warning, Refuser::Sidecar, what, FOREIGN_TRUST_DOMAINS);
+    }
     judged.problems.sort_by_key(|problem| problem.severity);
     judged
 }
@@ -174,8 +173,9 @@ fn judge_as_sentry(
             format!("the issuer key is not the one of `{}` ({})", issuer.subject(), issuer.fingerprint().short());
         judged.add(Severity::Fatal, by, what, "give the key that the issuer certificate was made for");
     }
-    if let Some(Err(why)) = dapr.map(|version| key.algorithm().supported_by(version)) {
-        judged.add(Severity::Fatal, by, why, "use an ECDSA P-256 issuer key, or upgrade Dapr first");
+    if let Err(why) = key.algorithm().supported_by(dapr) {
+        let severity = if dapr.is_some() { Severity::Fatal } else { Severity::Warning };
+        judged.add(severity, by, why, "use an ECDSA P-256 issuer key, or upgrade Dapr first");
     }
 }
 

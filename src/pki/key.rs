@@ -255,20 +255,17 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl Algorithm {
-    /// Whether the Sentry of Dapr `version` can sign with such a key; otherwise which versions can.
+    /// Whether the Sentry of Dapr `version` can sign with such a key; otherwise which versions can. Unknown: whether every version can.
     /// Sentry 1.12 to 1.16.14 and 1.17.0 to 1.17.6 crash on issuer keys that are not ECDSA.
-    pub fn supported_by(&self, version: (u32, u32, u32)) -> Result<(), String> {
-        let fixed = version >= (1, 17, 7) || ((1, 16, 15)..(1, 17, 0)).contains(&version);
-        match self {
-            Self::EcdsaP256 | Self::EcdsaP384 => Ok(()),
-            _ if fixed => Ok(()),
-            _ => {
-                let (major, minor, patch) = version;
-                Err(format!(
-                    "Sentry {major}.{minor}.{patch} crashes on {self} issuer keys; 1.16.15, 1.17.7, 1.18.0 and later releases can use them"
-                ))
-            }
-        }
+    pub fn supported_by(&self, version: Option<(u32, u32, u32)>) -> Result<(), String> {
+        let fixed = |version| version >= (1, 17, 7) || ((1, 16, 15)..(1, 17, 0)).contains(&version);
+        let sentry = match version {
+            _ if matches!(self, Self::EcdsaP256 | Self::EcdsaP384) => return Ok(()),
+            Some(version) if fixed(version) => return Ok(()),
+            Some((major, minor, patch)) => format!("Sentry {major}.{minor}.{patch}"),
+            None => "an older Sentry".to_owned(),
+        };
+        Err(format!("{sentry} crashes on {self} issuer keys; 1.16.15, 1.17.7, 1.18.0 and later releases can use them"))
     }
 
     fn signing(self) -> &'static SignatureAlgorithm {

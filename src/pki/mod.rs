@@ -15,6 +15,7 @@ mod reading;
 mod refusal;
 mod shown;
 mod signature;
+mod svid;
 mod trust_bundle;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use reading::{Oddity, OddityKind, Reading, read_as_go};
 pub use refusal::Refusal;
 pub use shown::Shown;
 pub use signature::SignatureError;
+pub use svid::{Signing, Svid};
 pub use trust_bundle::{MAX_BYTES, TrustBundle};

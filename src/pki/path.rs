@@ -24,7 +24,8 @@ pub enum Profile {
     EtcdPeer,
 }
 
-/// Verifies at the moment `at`. Says until when it stays so: the latest moment up to which some path that is valid now remains valid.
+/// Verifies at the moment `at`. Says until when it stays so: the latest moment up to which some path that is valid now remains valid, the earliest
+/// of these for several leaves.
 pub fn verify(
     shown: Shown<'_>,
     chain: &[Certificate],
@@ -52,12 +53,12 @@ pub fn verify(
     } else {
         search.extend(&leaf, &mut Vec::new());
     }
-    let Search { found, mut reason, .. } = search;
+    let Search { found, reason, .. } = search;
     let mut until = Timestamp::MAX;
-    for usage in profile.usages() {
-        let mut best = None;
+    for (usage, names) in profile.usages().iter().flat_map(|usage| leaf.names.iter().map(move |names| (usage, names))) {
+        let (mut best, mut reason) = (None, reason.clone());
         for path in &found {
-            match check_path(&leaf, path, *usage) {
+            match check_path(&leaf, *names, path, *usage) {
                 Ok(()) => best = best.max(Some(leaf.until(path))),
                 Err(refusal) => reason.note(path.len(), refusal),
             }
@@ -149,6 +150,7 @@ impl<'a> Search<'a> {
 }
 
 /// The reason that is worth telling: the one nearest to success, of equals the one of the longer path.
+#[derive(Clone)]
 struct Reason(Option<(u8, usize, Refusal)>);
 
 impl Reason {
@@ -236,10 +238,10 @@ fn check_certificate(certificate: &Certificate, at: Timestamp) -> Result<(), Ref
 }
 
 /// What Go checks of a whole path: policies, extended key usages, name constraints.
-fn check_path(leaf: &Leaf<'_>, path: &[&Certificate], usage: Usage) -> Result<(), Refusal> {
+fn check_path(leaf: &Leaf<'_>, names: Option<Names<'_>>, path: &[&Certificate], usage: Usage) -> Result<(), Refusal> {
     check_policies(leaf, path)?;
     check_usage(leaf, path, usage)?;
-    check_constraints(leaf, path)
+    check_constraints(names, path)
 }
 
 /// Without a `requireExplicitPolicy` below the anchor every path is fine (RFC 9618); with one, this refuses where Go would evaluate.
@@ -272,13 +274,13 @@ fn check_usage(leaf: &Leaf<'_>, path: &[&Certificate], usage: Usage) -> Result<(
 }
 
 /// Go's `checkChainConstraints`: each certificate's constraints hold for the alternative names of all below it, intermediates included.
-fn check_constraints(leaf: &Leaf<'_>, path: &[&Certificate]) -> Result<(), Refusal> {
+fn check_constraints(leaf: Option<Names<'_>>, path: &[&Certificate]) -> Result<(), Refusal> {
     for (index, by) in path.iter().enumerate() {
         let Some(constraints) = &by.extensions().constraints else {
             continue;
         };
         let below = path[..index].iter().filter_map(|certificate| Names::of(certificate.extensions()));
-        for names in leaf.names.into_iter().chain(below) {
+        for names in leaf.into_iter().chain(below) {
             constraints.check(&names).map_err(|why| Refusal::NameConstraint { of: (*by).clone(), why })?;
         }
     }

@@ -91,6 +91,16 @@ impl Refusal {
         }
     }
 
+    /// The reason, told at `now`, where it may still lie ahead.
+    pub(super) fn as_of(&self, now: Timestamp) -> String {
+        match self {
+            Self::Expired(of) if !of.is_expired(now) => {
+                format!("{} expires at {}", Blamed(Some(of)), Second(of.not_after()))
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// What may be done about it, for people.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -122,7 +132,7 @@ impl Refusal {
                 "make it again without an extended key usage, or with both serverAuth and clientAuth"
             }
             Self::NameConstraint { .. } => {
-                "make it again with name constraints that permit the trust domain and the cluster's DNS names, or without any"
+                "make it again without name constraints, or with ones that permit the URIs of the trust domain and of `public`, which applications have, and the cluster's DNS names"
             }
         }
     }

@@ -3,30 +3,26 @@
 use jiff::Timestamp;
 
 use super::name_constraints::Names;
-use super::{Certificate, Refusal, SignatureError};
+use super::{Certificate, Refusal, SignatureError, Svid};
 
 /// What is presented to the verifier.
 #[derive(Debug, Clone, Copy)]
 pub enum Shown<'a> {
     /// This leaf; the chain is what comes after it.
     Leaf(&'a Certificate),
-    /// A leaf that `chain[0]` would sign, good for servers and clients, for ever.
-    Synthetic {
-        /// Its URIs.
-        uris: &'a [String],
-        /// Its DNS names.
-        dns: &'a [String],
-    },
+    /// Each of these, as `chain[0]` would sign it, good for servers and clients, for ever.
+    Synthetic(&'a [Svid]),
 }
 
-/// The presented leaf, real or not.
+/// The presented leaf, real or not; those that are not differ in their names alone.
 pub(super) struct Leaf<'a> {
     pub(super) certificate: Option<&'a Certificate>,
     /// Whose key signs a leaf that is not real.
     signer: Option<&'a Certificate>,
     pub(super) issuer_der: &'a [u8],
     pub(super) authority_key_id: Option<&'a [u8]>,
-    pub(super) names: Option<Names<'a>>,
+    /// Of each leaf; `None` for one without alternative names.
+    pub(super) names: Vec<Option<Names<'a>>>,
 }
 
 impl<'a> Leaf<'a> {
@@ -37,16 +33,19 @@ impl<'a> Leaf<'a> {
                 signer: None,
                 issuer_der: certificate.issuer_der(),
                 authority_key_id: certificate.authority_key_id(),
-                names: Names::of(certificate.extensions()),
+                names: vec![Names::of(certificate.extensions())],
             }),
-            Shown::Synthetic { uris, dns } => {
+            Shown::Synthetic(svids) => {
                 let signer = chain.first().ok_or(Refusal::NoChain)?;
                 Ok(Self {
                     certificate: None,
                     signer: Some(signer),
                     issuer_der: signer.subject_der(),
                     authority_key_id: signer.subject_key_id(),
-                    names: Some(Names { dns, uris, emails: &[], addresses: &[] }),
+                    names: svids
+                        .iter()
+                        .map(|Svid { uris, dns }| Some(Names { dns, uris, emails: &[], addresses: &[] }))
+                        .collect(),
                 })
             }
         }
@@ -54,12 +53,13 @@ impl<'a> Leaf<'a> {
 
     /// What go-spiffe asks of a leaf before it looks at the chain (`x509svid.Verify`).
     pub(super) fn check_svid(&self) -> Result<(), Refusal> {
-        let uris = self.names.map_or(&[][..], |names| names.uris);
-        let [id] = uris else {
-            return Err(Refusal::NotAnSvid("it needs exactly one URI"));
-        };
-        if !is_spiffe_id(id) {
-            return Err(Refusal::NotAnSvid("its URI is not a SPIFFE ID"));
+        for names in &self.names {
+            let [id] = names.map_or(&[][..], |names| names.uris) else {
+                return Err(Refusal::NotAnSvid("it needs exactly one URI"));
+            };
+            if !is_spiffe_id(id) {
+                return Err(Refusal::NotAnSvid("its URI is not a SPIFFE ID"));
+            }
         }
         let Some(extensions) = self.certificate.map(Certificate::extensions) else {
             return Ok(());

@@ -87,11 +87,11 @@ pub(super) fn path_length(length: u8) -> impl FnOnce(&mut CertificateParams) {
     move |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length))
 }
 
-/// Permits one name: `tag` is 2 for DNS, 6 for URI.
-pub(super) fn permits(tag: u8, name: &'static str) -> impl FnOnce(&mut CertificateParams) {
+/// Permits names of one kind: `tag` is 2 for DNS, 6 for URI.
+pub(super) fn permits(tag: u8, names: &'static [&'static str]) -> impl FnOnce(&mut CertificateParams) {
     move |params| {
-        let base = element(0x30, &element(0x80 | tag, name.as_bytes()));
-        let content = element(0x30, &element(0xa0, &base));
+        let bases = names.iter().map(|name| element(0x30, &element(0x80 | tag, name.as_bytes())));
+        let content = element(0x30, &element(0xa0, &bases.collect::<Vec<_>>().concat()));
         let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 30], content);
         extension.set_criticality(true);
         params.custom_extensions.push(extension);

@@ -12,7 +12,7 @@ use mtls::mesh::{
     Answer, Consumer, Era, Identity, Observed, Pair, Phase, Published, Role, Settings, Version, Workload, WorkloadKind,
 };
 use mtls::pki::{
-    Certificate, Fingerprint, Issuer, PrivateKey, Profile, Shown, TrustBundle, Validity, issuer, root, verify,
+    Certificate, Fingerprint, Issuer, PrivateKey, Profile, Shown, Svid, TrustBundle, Validity, issuer, root, verify,
 };
 use mtls::rotation::{Mesh, Move, Need, Record, Trio};
 
@@ -592,6 +592,6 @@ fn until(
     profile: Profile,
     now: Timestamp,
 ) -> Result<Timestamp, mtls::pki::Refusal> {
-    let uris = ["spiffe://cluster.local/ns/apps/app".to_owned()];
-    verify(Shown::Synthetic { uris: &uris, dns: &[] }, chain, held, profile, now)
+    let app = [Svid::new("spiffe://public/ns/apps/app")];
+    verify(Shown::Synthetic(&app), chain, held, profile, now)
 }

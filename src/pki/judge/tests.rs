@@ -5,13 +5,17 @@ use rstest::rstest;
 
 use super::*;
 use crate::pki::testing::{Lab, at, now, path_length, permits, validity};
-use crate::pki::{Issuer, Validity, cross_sign, issuer, same_key_root};
+use crate::pki::{Issuer, Svid, Validity, cross_sign, issuer, same_key_root};
 
 type Oddity = Box<dyn FnOnce(&mut CertificateParams)>;
 
+fn mesh(dapr: Option<(u32, u32, u32)>) -> Signing<'static> {
+    Signing { trust_domain: "cluster.local", namespace: "dapr-system", dapr }
+}
+
 fn judged(anchors: &[Certificate], chain: &[Certificate]) -> Judged {
     let week = jiff::Span::new().hours(7 * 24);
-    judge(anchors, chain, None, "cluster.local", "dapr-system", Some((1, 17, 9)), now(), now() + week)
+    judge(anchors, chain, None, &mesh(Some((1, 17, 9))), now(), now() + week)
 }
 
 /// A root and an issuer, each odd in its way.
@@ -44,8 +48,8 @@ fn what_is_minted_here_is_fine_for_all() {
 #[case::issuer_not_a_ca(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.is_ca = IsCa::ExplicitNoCa), &[Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "not a CA", "CA:true")]
 #[case::issuer_without_constraints(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.is_ca = IsCa::NoCa), &[Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "not a CA", "CA:true")]
 #[case::issuer_without_cert_sign(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.key_usages = vec![KeyUsagePurpose::DigitalSignature]), &[Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "does not include signing certificates", "keyCertSign")]
-#[case::uri_constraint(Box::new(permits(6, "other.local")), Box::new(|_: &mut _| {}), &[Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "URI `spiffe://cluster.local/", "trust domain")]
-#[case::dns_constraint(Box::new(permits(2, "example.com")), Box::new(|_: &mut _| {}), &[Refuser::Webhook], "DNS name `dapr-sidecar-injector.dapr-system.svc`", "DNS names")]
+#[case::uri_constraint(Box::new(permits(6, &["other.local"])), Box::new(|_: &mut _| {}), &[Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "URI `spiffe://cluster.local/", "trust domain")]
+#[case::dns_constraint(Box::new(permits(2, &["example.com"])), Box::new(|_: &mut _| {}), &[Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "DNS name `dapr-sidecar-injector.dapr-system.svc`", "DNS names")]
 #[case::client_auth_only(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]), &[Refuser::Sentry, Refuser::Webhook, Refuser::Etcd], "excludes server authentication", "both serverAuth and clientAuth")]
 #[case::server_auth_only(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), &[Refuser::Etcd], "excludes client authentication", "both serverAuth and clientAuth")]
 #[case::critical_extension(Box::new(|_: &mut _| {}), Box::new(unknown_critical), &[Refuser::Sentry, Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "critical extension 1.2.3.4", "not critical")]
@@ -88,6 +92,44 @@ fn an_issuer_that_ends_before_the_horizon_is_a_warning() {
     let [problem] = &judged.problems[..] else { panic!("{judged:?}") };
     assert_eq!(problem.severity, Severity::Warning);
     assert_eq!(problem.by, everyone()[1..]);
+    assert!(problem.what.ends_with(" expires at 2026-06-04T00:00:00Z"), "{}", problem.what);
+}
+
+#[test]
+fn a_root_for_the_control_planes_trust_domain_alone_fails_every_application() {
+    let (root, issuer, _) = ca(permits(6, &["cluster.local"]), |_| {});
+    let judged = judged(&[root], &issuer.chain);
+    assert!(!judged.is_usable() && judged.until.is_none());
+    let problem = &judged.problems[0];
+    assert!(problem.what.contains("URI `spiffe://public/ns/default/app` is outside"), "{problem:?}");
+    assert_eq!(problem.by, [Refuser::Sidecar]);
+    assert!(problem.hint.contains("of `public`, which applications have"), "{problem:?}");
+}
+
+#[test]
+fn a_root_that_permits_some_trust_domains_is_fine_with_a_warning() {
+    let (root, issuer, _) = ca(permits(6, &["cluster.local", "public"]), |_| {});
+    let judged = judged(&[root], &issuer.chain);
+    assert!(judged.is_usable());
+    assert_eq!(judged.until, Some(validity().not_after));
+    let [problem] = &judged.problems[..] else { panic!("{judged:?}") };
+    assert_eq!(problem.severity, Severity::Warning);
+    assert!(problem.what.contains("accessControl.trustDomain"), "{problem:?}");
+    assert!(problem.hint.contains("kubectl get configurations.dapr.io -A"), "{problem:?}");
+}
+
+#[rstest]
+#[case((1, 14, 0), &[])]
+#[case((1, 15, 0), &[Refuser::Etcd])]
+fn an_issuer_for_servers_alone_harms_an_etcd_that_asks_for_certificates(
+    #[case] dapr: (u32, u32, u32),
+    #[case] by: &[Refuser],
+) {
+    let server_auth = |p: &mut CertificateParams| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let (root, issuer, _) = ca(|_| {}, server_auth);
+    let judged = judge(&[root], &issuer.chain, None, &mesh(Some(dapr)), now(), now());
+    let refusers: Vec<Refuser> = judged.problems.iter().flat_map(|problem| problem.by.clone()).collect();
+    assert_eq!(refusers, by, "{judged:?}");
 }
 
 #[test]
@@ -122,27 +164,34 @@ fn a_foreign_root_and_a_foreign_key_are_named() {
     let (root, key) = lab.root();
     let issuer = lab.issuer(&root, &key);
     let (other, other_key) = lab.root();
-    let judged = judge(&[other], &issuer.chain, Some(&other_key), "cluster.local", "dapr-system", None, now(), now());
+    let judged = judge(&[other], &issuer.chain, Some(&other_key), &mesh(None), now(), now());
     let all: Vec<&str> = judged.problems.iter().map(|problem| problem.what.as_str()).collect();
     assert!(all.iter().any(|what| what.starts_with("no trust anchor signed `O=spiffe://")), "{all:?}");
     assert!(all.iter().any(|what| what.starts_with("the issuer key is not the one of")), "{all:?}");
 }
 
 #[rstest]
-#[case((1, 12, 0), false)]
-#[case((1, 16, 14), false)]
-#[case((1, 16, 15), true)]
-#[case((1, 17, 6), false)]
-#[case((1, 17, 7), true)]
-#[case((1, 18, 0), true)]
-fn keys_that_crash_sentry_are_refused_with_the_versions_that_can(#[case] dapr: (u32, u32, u32), #[case] fine: bool) {
+#[case::ed25519(include_bytes!("../testdata/ed25519.pem"))]
+#[case::rsa(include_bytes!("../testdata/rsa2048-pkcs8.pem"))]
+fn keys_that_crash_sentry_are_refused_with_the_versions_that_can(#[case] key: &[u8]) {
     let mut lab = Lab::new(2);
     let (root, root_key) = lab.root();
-    let key = PrivateKey::parse(include_bytes!("../testdata/ed25519.pem")).unwrap();
+    let key = PrivateKey::parse(key).unwrap();
     let made = issuer(&root, &root_key, "cluster.local", "dapr-system", &key, &validity(), &mut lab.entropy()).unwrap();
-    let judged = judge(&[root], &[made], Some(&key), "cluster.local", "dapr-system", Some(dapr), now(), now());
-    assert_eq!(judged.is_usable(), fine, "{judged:?}");
-    assert!(fine || judged.problems[0].what.contains("1.16.15, 1.17.7, 1.18.0"));
+    let judged = |dapr| judge(slice::from_ref(&root), slice::from_ref(&made), Some(&key), &mesh(dapr), now(), now());
+    for crashes in [(1, 12, 0), (1, 16, 14), (1, 17, 0), (1, 17, 6)] {
+        let judged = judged(Some(crashes));
+        let [problem] = &judged.problems[..] else { panic!("{judged:?}") };
+        assert_eq!((problem.severity, &problem.by[..]), (Severity::Fatal, &[Refuser::Sentry][..]));
+        assert!(problem.what.contains("1.16.15, 1.17.7, 1.18.0") && problem.hint.contains("P-256"), "{problem:?}");
+    }
+    for fine in [(1, 16, 15), (1, 17, 7), (1, 18, 0)] {
+        assert_eq!(judged(Some(fine)).problems, []);
+    }
+    let unknown = judged(None);
+    let [problem] = &unknown.problems[..] else { panic!("{unknown:?}") };
+    assert_eq!(problem.severity, Severity::Warning);
+    assert!(problem.what.contains("1.16.15, 1.17.7, 1.18.0"), "{problem:?}");
 }
 
 /// Who still verifies a new issuer, by path length of the old root and issuer; `by_root`: the old root's key signed the bridge.
@@ -224,7 +273,7 @@ fn a_bridge_ends_with_the_old_root_but_harms_nobody_who_has_the_new_one() {
     assert_eq!(judged(std::slice::from_ref(&old_root), &chain).until, Some(at("2026-06-03T00:00:00Z")));
     assert_eq!(judged(&[old_root, new_root.clone()], &chain).until, Some(validity().not_after));
     let later = at("2026-09-01T00:00:00Z");
-    let after = judge(&[new_root], &chain, None, "cluster.local", "dapr-system", None, later, later);
+    let after = judge(&[new_root], &chain, None, &mesh(None), later, later);
     assert_eq!(after.problems, []);
 }
 
@@ -276,8 +325,8 @@ fn the_fiftieth_bridge_is_one_too_many() {
         next.chain.push(bridge);
         next.chain.append(&mut issuer.chain);
         issuer = next;
-        let shown = Shown::Synthetic { uris: &["spiffe://cluster.local/ns/a/b".into()], dns: &[] };
-        match verify(shown, &issuer.chain, std::slice::from_ref(&first), Profile::Spiffe, now()) {
+        let svid = [Svid::new("spiffe://cluster.local/ns/a/b")];
+        match verify(Shown::Synthetic(&svid), &issuer.chain, std::slice::from_ref(&first), Profile::Spiffe, now()) {
             Ok(_) => usable += 1,
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::TooManySignatures);
