@@ -68,6 +68,30 @@ fn twenty_thousand_chains_of_random_shape_are_verified_as_go_does() {
     assert!(differences.is_empty(), "seed {seed}:\n{differences}");
 }
 
+/// `ORACLE_SEED` repeats a run.
+#[test]
+#[ignore = "needs Go"]
+fn damaged_certificates_are_parsed_where_go_parses_them() {
+    let seed = number("ORACLE_SEED", seed_of_now());
+    let mut entropy = entropy(seed);
+    let verdicts = std::fs::read_to_string(oracle::folder().join("verdicts.jsonl")).unwrap();
+    let cases: Vec<Value> = verdicts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let anchors = cases.iter().filter_map(|case| STANDARD.decode(case["anchors"][0].as_str()?).ok());
+    let sound: Vec<Vec<u8>> = anchors.collect();
+    let damaged: Vec<Vec<u8>> = sound.iter().cycle().take(100_000).map(|der| damage(der, &mut entropy)).collect();
+    let question = |der: &Vec<u8>| format!("{}\n", json!({ "der": STANDARD.encode(der) }));
+    let answers = ask(&["parse"], &damaged.iter().map(question).collect::<String>());
+    let mut parsed = 0;
+    for (der, answer) in damaged.iter().zip(answers.lines()) {
+        let go: Value = serde_json::from_str(answer).unwrap();
+        let here = Certificate::from_der(der);
+        assert_eq!(go["ok"] == true, here.is_ok(), "seed {seed}: Go {go}, here {here:?}\n{}", STANDARD.encode(der));
+        parsed += u32::from(here.is_ok());
+    }
+    say(&format!("seed {seed}: {} damaged certificates, of which Go parses {parsed}", damaged.len()));
+    assert_eq!(answers.lines().count(), damaged.len());
+}
+
 #[test]
 #[ignore = "needs Go"]
 fn bundles_are_read_as_go_reads_them() {
@@ -310,6 +334,23 @@ fn bundle_file() -> impl Strategy<Value = Vec<u8>> {
         2 => marks.prop_map(str::to_owned),
     ];
     prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+/// A certificate with a few bytes changed, lengths and tags above all others.
+fn damage(der: &[u8], entropy: &mut impl FnMut(&mut [u8])) -> Vec<u8> {
+    let mut der = der.to_vec();
+    let mut chance = [0; 12];
+    entropy(&mut chance);
+    for [high, low, kind, value] in chance.as_chunks::<4>().0.iter().take(1 + usize::from(chance[0] % 3)) {
+        let at = usize::from(u16::from_be_bytes([*high, *low])) % der.len();
+        der[at] = match kind % 4 {
+            0 => *value,
+            1 => der[at] ^ 1 << (value % 8),
+            2 => [0x00, 0xff, 0x80, 0x7f, 0x81, 0x01][usize::from(value % 6)],
+            _ => [0x01, 0x02, 0x03, 0x05, 0x06, 0x0c, 0x13, 0x17, 0x18, 0x30][usize::from(value % 10)],
+        };
+    }
+    der
 }
 
 fn number(variable: &str, default: u64) -> u64 {

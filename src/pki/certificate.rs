@@ -5,12 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use jiff::civil::DateTime;
 
+use super::der::{Der, INTEGER, SEQUENCE};
 use super::extensions::Extensions;
-use super::pem;
-use super::signature::{PublicKey, Scheme, SignatureError};
-use super::{Fingerprint, signature};
+use super::signature::{Algorithm, PublicKey, Scheme, SignatureError};
+use super::{Fingerprint, name, pem, signature};
+
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 
 /// A parsed certificate; cloning it copies a pointer.
 #[derive(Clone)]
@@ -20,7 +23,7 @@ struct Parsed {
     der: Vec<u8>,
     tbs: Vec<u8>,
     fingerprint: Fingerprint,
-    version: u32,
+    version: i64,
     subject: String,
     issuer: String,
     subject_der: Vec<u8>,
@@ -47,6 +50,14 @@ pub enum CertificateError {
     /// Bytes after the end of the certificate.
     #[error("{0} bytes follow the certificate")]
     TrailingData(usize),
+    /// A name whose encoding Go refuses.
+    #[error("its {whose} {why}")]
+    Name {
+        /// The Subject, or the issuer's name.
+        whose: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Go 1.23 and later refuse these (`GODEBUG=x509negativeserial`).
     #[error("its serial number is negative, which Go refuses")]
     NegativeSerial,
@@ -64,34 +75,51 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads one certificate, as strictly as Go's `x509.ParseCertificate`.
+    /// Reads one certificate, as strictly as Go's `x509.ParseCertificate` (`parser.go`), and no more so.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
-        let (rest, x509) = X509Certificate::from_der(der).map_err(|e| CertificateError::Malformed(e.to_string()))?;
-        if !rest.is_empty() {
-            return Err(CertificateError::TrailingData(rest.len()));
+        let malformed = |what: &str| CertificateError::Malformed(format!("{what} is malformed"));
+        let mut outer = Der::new(der);
+        let mut certificate = outer.inside(SEQUENCE).ok_or_else(|| malformed("it"))?;
+        if !outer.is_empty() {
+            return Err(CertificateError::TrailingData(outer.rest().len()));
         }
-        if x509.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0) {
+        let signed = certificate.element(SEQUENCE).ok_or_else(|| malformed("the part that is signed"))?;
+        let mut tbs = Der::new(signed.content);
+        let version = read_version(&mut tbs).ok_or_else(|| malformed("its version"))?;
+        let serial = tbs.integer().ok_or_else(|| malformed("its serial number"))?;
+        if serial[0] & 0x80 != 0 {
             return Err(CertificateError::NegativeSerial);
         }
-        if x509.signature_algorithm != x509.tbs_certificate.signature {
+        let algorithm = tbs.content(SEQUENCE).ok_or_else(|| malformed("its signature algorithm"))?;
+        if certificate.content(SEQUENCE) != Some(algorithm) {
             return Err(CertificateError::Malformed("its two signature algorithms differ".into()));
         }
+        let algorithm = Algorithm::read(Der::new(algorithm)).ok_or_else(|| malformed("its signature algorithm"))?;
+        let (issuer_der, issuer) = read_name(&mut tbs, "issuer's name")?;
+        let mut validity = tbs.inside(SEQUENCE).ok_or_else(|| malformed("its validity"))?;
+        let mut time = || read_time(&mut validity).ok_or_else(|| malformed("its validity"));
+        let (not_before, not_after) = (time()?, time()?);
+        let (subject_der, subject) = read_name(&mut tbs, "Subject")?;
+        let spki = tbs.element(SEQUENCE).ok_or_else(|| malformed("its public key"))?;
+        let public_key = PublicKey::read(Der::new(spki.content))?;
+        let extensions = read_extensions(version, &mut tbs)?;
+        let signature = certificate.bits().ok_or_else(|| malformed("its signature"))?;
         Ok(Self(Arc::new(Parsed {
             der: der.to_vec(),
-            tbs: x509.tbs_certificate.as_ref().to_vec(),
+            tbs: signed.whole.to_vec(),
             fingerprint: Fingerprint::of(der),
-            version: x509.version().0,
-            subject: x509.subject().to_string(),
-            issuer: x509.issuer().to_string(),
-            subject_der: x509.subject().as_raw().to_vec(),
-            issuer_der: x509.issuer().as_raw().to_vec(),
-            spki_der: x509.public_key().raw.to_vec(),
-            public_key: PublicKey::read(x509.public_key())?,
-            scheme: Scheme::read(&x509.signature_algorithm),
-            signature: x509.signature_value.data.to_vec(),
-            not_before: timestamp(x509.validity().not_before),
-            not_after: timestamp(x509.validity().not_after),
-            extensions: Extensions::read(&x509)?,
+            version,
+            subject,
+            issuer,
+            subject_der,
+            issuer_der,
+            spki_der: spki.whole.to_vec(),
+            public_key,
+            scheme: Scheme::read(&algorithm),
+            signature: signature.right_aligned(),
+            not_before,
+            not_after,
+            extensions,
             self_signed: OnceLock::new(),
             signers: Mutex::default(),
         })))
@@ -203,7 +231,7 @@ impl Certificate {
     pub(super) fn check_may_sign(&self) -> Result<(), SignatureError> {
         let extensions = &self.0.extensions;
         match extensions.basic_constraints {
-            None if self.0.version == 2 => Err(SignatureError::NotACa),
+            None if self.0.version == 3 => Err(SignatureError::NotACa),
             Some(constraints) if !constraints.ca => Err(SignatureError::NotACa),
             _ if extensions.key_usage != 0 && !extensions.may_sign_certificates() => Err(SignatureError::MayNotSign),
             _ => Ok(()),
@@ -235,10 +263,65 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// A time beyond what [`Timestamp`] can hold (`99991231235959Z`, "no expiry") becomes its last or first moment.
-fn timestamp(time: ASN1Time) -> Timestamp {
-    let seconds = time.timestamp();
-    Timestamp::from_second(seconds).unwrap_or(if seconds > 0 { Timestamp::MAX } else { Timestamp::MIN })
+/// 1 to 3.
+fn read_version(tbs: &mut Der<'_>) -> Option<i64> {
+    let Some(mut explicit) = tbs.optional(0xa0)? else { return Some(1) };
+    let version = explicit.int64(INTEGER).filter(|version| explicit.is_empty() && (0..3).contains(version))?;
+    Some(version + 1)
+}
+
+/// A name as it is encoded, and for people.
+fn read_name(tbs: &mut Der<'_>, whose: &'static str) -> Result<(Vec<u8>, String), CertificateError> {
+    let malformed = |why| CertificateError::Name { whose, why };
+    let name = tbs.element(SEQUENCE).ok_or(malformed("is missing"))?;
+    Ok((name.whole.to_vec(), name::read(name.whole).map_err(malformed)?))
+}
+
+/// Only version 3 has any.
+fn read_extensions(version: i64, tbs: &mut Der<'_>) -> Result<Extensions, CertificateError> {
+    let malformed = || CertificateError::Malformed("its list of extensions is malformed".into());
+    for unique_id in [0x81, 0x82].into_iter().filter(|_| version > 1) {
+        tbs.optional(unique_id).ok_or_else(malformed)?;
+    }
+    if version < 3 {
+        return Ok(Extensions::default());
+    }
+    match tbs.optional(0xa3).ok_or_else(malformed)? {
+        Some(mut explicit) => Extensions::read(explicit.inside(SEQUENCE).ok_or_else(malformed)?),
+        None => Ok(Extensions::default()),
+    }
+}
+
+/// `UTCTime`, also without seconds, or `GeneralizedTime`; in UTC or with an offset that is not zero, as Go has it. One beyond what [`Timestamp`] can
+/// hold (`99991231235959Z`, "no expiry") becomes its last or first moment.
+fn read_time(validity: &mut Der<'_>) -> Option<Timestamp> {
+    let element = validity.any()?;
+    let text = std::str::from_utf8(element.content).ok()?;
+    let (digits, zone) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (year, rest) = digits.split_at_checked(if element.tag == UTC_TIME { 2 } else { 4 })?;
+    let year = match (element.tag, rest.len(), year.parse::<i16>().ok()?) {
+        (UTC_TIME, 8 | 10, year @ ..50) => 2000 + year,
+        (UTC_TIME, 8 | 10, year) => 1900 + year,
+        (GENERALIZED_TIME, 10, year) => year,
+        _ => return None,
+    };
+    let part = |index: usize| rest.get(2 * index..2 * index + 2).map_or(Ok(0), str::parse::<i8>).ok();
+    let time = DateTime::new(year, part(0)?, part(1)?, part(2)?, part(3)?, part(4)?, 0).ok()?;
+    let seconds = time.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs() - read_offset(zone)?;
+    Some(Timestamp::from_second(seconds).unwrap_or(if seconds > 0 { Timestamp::MAX } else { Timestamp::MIN }))
+}
+
+/// Seconds east of UTC.
+fn read_offset(zone: &str) -> Option<i64> {
+    let (sign, digits) = match zone.split_at_checked(1)? {
+        ("Z", "") => return Some(0),
+        ("+", digits) => (60, digits),
+        ("-", digits) => (-60, digits),
+        _ => return None,
+    };
+    let number = digits.parse::<i64>().ok().filter(|_| digits.len() == 4 && !digits.starts_with(['+', '-']))?;
+    let (hours, minutes) = (number / 100, number % 100);
+    (hours <= 24 && minutes < 60 && number > 0).then_some(sign * (60 * hours + minutes))
 }
 
 #[cfg(test)]

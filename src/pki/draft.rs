@@ -8,15 +8,15 @@ use rcgen::{
     PublicKeyData, SignatureAlgorithm, SigningKey,
 };
 use time::OffsetDateTime;
-use x509_parser::certificate::TbsCertificate;
-use x509_parser::prelude::FromDer;
 
+use super::der::{BIT_STRING, Der, OID, SEQUENCE, SET, encode};
 use super::mint::{Entropy, MintError, Validity};
 use super::{Certificate, PrivateKey};
 
 pub(super) const CA_USAGES: [KeyUsagePurpose; 3] =
     [KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-pub(super) const EMPTY_NAME: &[u8] = &[0x30, 0];
+pub(super) const EMPTY_NAME: &[u8] = &[SEQUENCE, 0];
+const UTF8_STRING: u8 = 0x0c;
 
 /// A certificate before it has names, a key and a signature.
 pub(super) struct Draft {
@@ -71,7 +71,7 @@ impl Draft {
         let algorithm = outer_algorithm(draft.der()).ok_or(MintError::ReadBack(None))?;
         let mut bits = vec![0];
         bits.extend(signature);
-        let der = element(0x30, &[tbs, algorithm, element(0x03, &bits)].concat());
+        let der = encode(SEQUENCE, &[&tbs[..], algorithm, &encode(BIT_STRING, &bits)].concat());
 
         let made = Certificate::from_der(&der).map_err(|error| MintError::ReadBack(Some(error)))?;
         let as_meant = made.subject_der() == subject && made.issuer_der() == issuer && made.spki_der() == spki;
@@ -104,56 +104,19 @@ impl SigningKey for &Recorder<'_> {
 
 /// Puts other names and another public key into the part of a certificate that is signed.
 fn replace_names(tbs: &[u8], subject: &[u8], spki: &[u8], issuer: &[u8]) -> Option<Vec<u8>> {
-    let (_, parsed) = TbsCertificate::from_der(tbs).ok()?;
-    let offset = |part: &[u8]| (part.as_ptr() as usize).checked_sub(tbs.as_ptr() as usize);
-    let header = tbs.len() - content_length(tbs)?;
-    let (old_issuer, old_subject, old_spki) = (parsed.issuer.as_raw(), parsed.subject.as_raw(), parsed.subject_pki.raw);
-    let after_issuer = offset(old_issuer)? + old_issuer.len();
-    let after_spki = offset(old_spki)? + old_spki.len();
-    let content = [
-        tbs.get(header..offset(old_issuer)?)?,
-        issuer,
-        tbs.get(after_issuer..offset(old_subject)?)?,
-        subject,
-        spki,
-        tbs.get(after_spki..)?,
-    ];
-    Some(element(0x30, &content.concat()))
+    let mut old = Der::new(tbs).inside(SEQUENCE)?;
+    let mut kept = || old.any().map(|element| element.whole);
+    let [version, serial, algorithm] = [kept()?, kept()?, kept()?];
+    let [_issuer, validity, _subject, _spki] = [kept()?, kept()?, kept()?, kept()?];
+    let content = [version, serial, algorithm, issuer, validity, subject, spki, old.rest()];
+    Some(encode(SEQUENCE, &content.concat()))
 }
 
 /// The signature algorithm after the signed part of a certificate.
-fn outer_algorithm(der: &[u8]) -> Option<Vec<u8>> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
-    let tbs: &[u8] = parsed.tbs_certificate.as_ref();
-    let start = (tbs.as_ptr() as usize).checked_sub(der.as_ptr() as usize)? + tbs.len();
-    let rest = der.get(start..)?;
-    let length = usize::from(*rest.get(1)?) + 2;
-    rest.get(..length).map(<[u8]>::to_vec)
-}
-
-/// How many bytes follow the tag and length at the start of `der`.
-fn content_length(der: &[u8]) -> Option<usize> {
-    let first = *der.get(1)?;
-    if first < 0x80 {
-        return Some(usize::from(first));
-    }
-    let bytes = der.get(2..2 + usize::from(first & 0x7f))?;
-    Some(bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
-}
-
-/// One DER element: tag, length, content.
-pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut der = vec![tag];
-    if let Ok(short @ 0..0x80) = u8::try_from(content.len()) {
-        der.push(short);
-    } else {
-        let bytes = content.len().to_be_bytes();
-        let bytes = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
-        der.push(0x80 | u8::try_from(bytes.len()).expect("a length has at most eight bytes"));
-        der.extend(bytes);
-    }
-    der.extend(content);
-    der
+fn outer_algorithm(der: &[u8]) -> Option<&[u8]> {
+    let mut certificate = Der::new(der).inside(SEQUENCE)?;
+    certificate.any()?;
+    certificate.any().map(|algorithm| algorithm.whole)
 }
 
 pub(super) fn encode_name(attributes: &[(DnType, &str)]) -> Result<Vec<u8>, MintError> {
@@ -162,14 +125,14 @@ pub(super) fn encode_name(attributes: &[(DnType, &str)]) -> Result<Vec<u8>, Mint
             DnType::CommonName => 3,
             _ => 10,
         };
-        let oid = element(0x06, &[0x55, 0x04, attribute]);
-        element(0x31, &element(0x30, &[oid, element(0x0c, value.as_bytes())].concat()))
+        let oid = encode(OID, &[0x55, 0x04, attribute]);
+        encode(SET, &encode(SEQUENCE, &[oid, encode(UTF8_STRING, value.as_bytes())].concat()))
     };
     if let Some((_, bad)) = attributes.iter().find(|(_, value)| value.is_empty() || value.chars().any(char::is_control))
     {
         return Err(MintError::Name((*bad).to_owned()));
     }
-    Ok(element(0x30, &attributes.iter().flat_map(der).collect::<Vec<u8>>()))
+    Ok(encode(SEQUENCE, &attributes.iter().flat_map(der).collect::<Vec<u8>>()))
 }
 
 /// RFC 7093 §2 method 1: the first 20 bytes of the SHA-256 of the public key.

@@ -166,7 +166,7 @@ fn check_signer(certificate: &Certificate, key: &PrivateKey) -> Result<(), MintE
 
 #[cfg(test)]
 mod tests {
-    use super::super::draft::element;
+    use super::super::der::{OID, SEQUENCE, SET, encode};
     use super::super::testing::{Lab, validity};
     use super::*;
 
@@ -229,9 +229,9 @@ mod tests {
         // A Subject with the organisation twice, one as a PrintableString, which rcgen's own names can't hold.
         let mut lab = Lab::new(5);
         let attribute = |tag, text: &str| {
-            element(0x31, &element(0x30, &[element(6, &[0x55, 4, 10]), element(tag, text.as_bytes())].concat()))
+            encode(SET, &encode(SEQUENCE, &[encode(OID, &[0x55, 4, 10]), encode(tag, text.as_bytes())].concat()))
         };
-        let subject = element(0x30, &[attribute(0x13, "one"), attribute(0x0c, "two")].concat());
+        let subject = encode(SEQUENCE, &[attribute(0x13, "one"), attribute(0x0c, "two")].concat());
         let key = lab.key();
         let id = key_id(&key);
         let draft = Draft::new(&validity(), &mut lab.entropy()).unwrap().ca(&id);

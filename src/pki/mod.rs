@@ -1,6 +1,7 @@
 //! Certificates, keys and trust bundles: read as Dapr reads them, minted, and verified as Go verifies them, without network, clock or randomness of its own.
 
 mod certificate;
+mod der;
 mod draft;
 mod extensions;
 mod fingerprint;
@@ -8,6 +9,7 @@ mod issuer;
 mod judge;
 mod key;
 mod mint;
+mod name;
 mod name_constraints;
 mod path;
 mod pem;
@@ -17,6 +19,7 @@ mod shown;
 mod signature;
 mod svid;
 mod trust_bundle;
+mod uri;
 
 #[cfg(test)]
 mod testing;

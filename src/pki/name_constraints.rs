@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::extensions::Extensions;
+use super::uri;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Constraints {
@@ -159,7 +160,7 @@ fn mailbox_matches(mailbox: &(String, String), rules: &[String], domain_matches:
 }
 
 /// Local part and lower-case domain. Quoted local parts, which Go reads, are taken for unreadable: the chain is then refused.
-fn mailbox(email: &str) -> Option<(String, String)> {
+pub(super) fn mailbox(email: &str) -> Option<(String, String)> {
     let (local, domain) = email.split_once('@')?;
     let atoms = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
     let fits = !local.is_empty()
@@ -173,7 +174,7 @@ fn mailbox(email: &str) -> Option<(String, String)> {
 
 /// The host of a URI that constraints apply to: never empty, never an address.
 fn constrained_host(uri: &str) -> Result<String, String> {
-    let host = uri_host(uri).unwrap_or_default().to_ascii_lowercase();
+    let host = uri::host(uri).unwrap_or_default().to_ascii_lowercase();
     if host.is_empty() {
         return Err(format!("URI `{uri}` has no host to compare"));
     }
@@ -197,64 +198,11 @@ pub(super) fn domain_name_valid(name: &str, constraint: bool) -> bool {
     name.bytes().all(|byte| (33..=126).contains(&byte)) && name.split('.').all(|label| !label.is_empty())
 }
 
-/// The host that Go's `url.Parse` finds, empty where there is none; `None` if it can't parse the URI.
-pub(super) fn uri_host(uri: &str) -> Option<String> {
-    if uri.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
-        return None;
-    }
-    let uri = uri.split('#').next().unwrap_or_default();
-    let before_path = uri.find(['/', '?']).unwrap_or(uri.len());
-    let rest = match uri[..before_path].find(':') {
-        Some(0) => return None,
-        Some(colon) => {
-            let scheme = &uri[..colon];
-            let valid = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-            if !valid {
-                return None;
-            }
-            &uri[colon + 1..]
-        }
-        None => uri,
-    };
-    let rest = rest.split('?').next().unwrap_or_default();
-    let Some(hierarchy) = rest.strip_prefix("//") else {
-        return escapes_valid(rest).then(String::new);
-    };
-    let (authority, path) = hierarchy.split_at(hierarchy.find('/').unwrap_or(hierarchy.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let port_valid = match host.rsplit_once(':') {
-        Some((_, port)) if !host.ends_with(']') => port.bytes().all(|byte| byte.is_ascii_digit()),
-        _ => true,
-    };
-    let host_valid = host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:[]<>\"".contains(c));
-    (port_valid && host_valid && escapes_valid(path)).then(|| host.to_owned())
-}
-
-fn escapes_valid(path: &str) -> bool {
-    path.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    #[rstest]
-    #[case("spiffe://cluster.local/ns/a/b", Some("cluster.local"))]
-    #[case("https://user@Example.com:8443/x?y#z", Some("Example.com:8443"))]
-    #[case("https://[fd00::1]:80/", Some("[fd00::1]:80"))]
-    #[case("urn:uuid:1", Some(""))]
-    #[case("/path", Some(""))]
-    #[case(":nothing", None)]
-    #[case("1http://host/", None)]
-    #[case("http://host:port/", None)]
-    #[case("http://a b/", None)]
-    #[case("http://host/%zz", None)]
-    fn hosts_are_found_as_go_finds_them(#[case] uri: &str, #[case] host: Option<&str>) {
-        assert_eq!(uri_host(uri).as_deref(), host);
-    }
 
     #[rstest]
     #[case("a.example.com", "*.example.com", true)]

@@ -1,7 +1,7 @@
 //! A chain verified as Go 1.26 does it (`crypto/x509/verify.go`): what Dapr accepts is what Go accepts.
 //!
 //! Go looks for paths depth first, anchors before intermediates, and gives up at 100 signatures; an anchor's dates, path length and constraints
-//! count like those of any other certificate. Two things are stricter here: a chain with policy constraints, and keys that ring can't check
+//! count like those of any other certificate. Two things are stricter here: a chain that constrains policies, and keys that ring can't check
 //! (P-521, RSA under 2048 bits, ECDSA with SHA-512) are refused.
 
 use jiff::Timestamp;
@@ -244,12 +244,13 @@ fn check_path(leaf: &Leaf<'_>, names: Option<Names<'_>>, path: &[&Certificate], 
     check_constraints(names, path)
 }
 
-/// Without a `requireExplicitPolicy` below the anchor every path is fine (RFC 9618); with one, this refuses where Go would evaluate.
+/// Without a `requireExplicitPolicy` or a mapping of any policy below the anchor every path is fine (RFC 9618); with one, this refuses where Go would
+/// evaluate.
 fn check_policies(leaf: &Leaf<'_>, path: &[&Certificate]) -> Result<(), Refusal> {
     let below_anchor = path.split_last().map_or(&[][..], |(_, below)| below);
     let mut asked = leaf.certificate.filter(|_| !path.is_empty()).into_iter().chain(below_anchor.iter().copied());
     asked
-        .find(|certificate| certificate.extensions().requires_policy)
+        .find(|certificate| certificate.extensions().constrains_policies)
         .map_or(Ok(()), |of| Err(Refusal::Policies(of.clone())))
 }
 

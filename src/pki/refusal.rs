@@ -60,7 +60,7 @@ pub enum Refusal {
         /// How many there are, the leaf not counted.
         needed: usize,
     },
-    /// A certificate asks for certificate policies, which this tool does not evaluate.
+    /// A certificate asks for certificate policies or maps any policy, which this tool does not evaluate.
     Policies(Certificate),
     /// Its extended key usage excludes what the verifier asks for; `None` is the leaf.
     KeyUsage {
@@ -127,7 +127,7 @@ impl Refusal {
             Self::OutOfOrder { .. } => "put the issuer first and each signer after the certificate it signed",
             Self::Expired(_) => "renew it",
             Self::PathLength { .. } => "make it again without a path length, or with a larger one",
-            Self::Policies(_) => "make it again without policy constraints",
+            Self::Policies(_) => "make it again without policy constraints and mappings",
             Self::KeyUsage { .. } => {
                 "make it again without an extended key usage, or with both serverAuth and clientAuth"
             }
@@ -167,7 +167,9 @@ impl fmt::Display for Refusal {
             Self::PathLength { of, allowed, needed } => {
                 write!(f, "{} allows {allowed} further certificates below it and there are {needed}", Blamed(Some(of)))
             }
-            Self::Policies(of) => write!(f, "{} requires certificate policies", Blamed(Some(of))),
+            Self::Policies(of) => {
+                write!(f, "{} constrains certificate policies, which this tool cannot evaluate", Blamed(Some(of)))
+            }
             Self::KeyUsage { of, wanted } => {
                 write!(f, "the extended key usage of {} excludes {wanted} authentication", Blamed(of.as_ref()))
             }

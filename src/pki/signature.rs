@@ -1,16 +1,9 @@
 //! One certificate's signature, checked with the algorithms that Go accepts in a chain.
 
-use ring::signature::{self as algorithms, UnparsedPublicKey, VerificationAlgorithm};
-use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_NIST_HASH_SHA256,
-    OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512, OID_PKCS1_RSAENCRYPTION, OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA,
-    OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256,
-    OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519, Oid, asn1_rs::oid,
-};
-use x509_parser::signature_algorithm::RsaSsaPssParams;
-use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+use ring::signature::{self as algorithms, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 
 use super::CertificateError;
+use super::der::{Der, INTEGER, NULL, Oid, SEQUENCE, dotted};
 
 /// Why one certificate is not the signer of another, as Go's `CheckSignatureFrom` decides it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +28,7 @@ pub enum SignatureError {
 /// A public key as far as signatures are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PublicKey {
-    Rsa(Vec<u8>),
+    Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
     P384(Vec<u8>),
     Ed25519(Vec<u8>),
@@ -64,81 +57,107 @@ enum Kind {
     Other(String),
 }
 
-const X25519: Oid<'static> = oid!(1.3.101.110);
-const SHA1_WITH_RSA_ISO: Oid<'static> = oid!(1.3.14.3.2.29);
-const ECDSA_WITH_SHA1: Oid<'static> = oid!(1.2.840.10045.4.1);
-const MD5_WITH_RSA: Oid<'static> = oid!(1.2.840.113549.1.1.4);
-const P224: Oid<'static> = oid!(1.3.132.0.33);
+const RSA: Oid<'_> = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+const RSA_PSS: Oid<'_> = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
+const MGF1: Oid<'_> = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8];
+const EC: Oid<'_> = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+const P224: Oid<'_> = &[0x2b, 0x81, 4, 0, 33];
+const P256: Oid<'_> = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+const P384: Oid<'_> = &[0x2b, 0x81, 4, 0, 34];
+const P521: Oid<'_> = &[0x2b, 0x81, 4, 0, 35];
+const X25519: Oid<'_> = &[0x2b, 0x65, 110];
+const ED25519: Oid<'_> = &[0x2b, 0x65, 112];
+const DSA: Oid<'_> = &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
+const SHA256: Oid<'_> = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+const SHA384: Oid<'_> = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2];
+const SHA512: Oid<'_> = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3];
 
-impl PublicKey {
-    /// Refuses the encodings that Go's `parsePublicKey` refuses.
-    pub(super) fn read(spki: &SubjectPublicKeyInfo<'_>) -> Result<Self, CertificateError> {
-        let malformed = |why: &str| Err(CertificateError::Malformed(why.to_owned()));
-        let key = spki.subject_public_key.data.to_vec();
-        let algorithm = &spki.algorithm.algorithm;
-        let parameters = spki.algorithm.parameters.as_ref();
-        if *algorithm == OID_PKCS1_RSAENCRYPTION {
-            return match parameters {
-                Some(any) if any.tag().0 == 5 && any.data.is_empty() => Ok(Self::Rsa(key)),
-                _ => malformed("its RSA key lacks the NULL parameters that Go asks for"),
-            };
-        }
-        if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
-            let Some(curve) = parameters.and_then(|any| any.as_oid().ok()) else {
-                return malformed("its EC key names no curve");
-            };
-            let (length, read): (usize, fn(Vec<u8>) -> Self) = if curve == OID_EC_P256 {
-                (65, Self::P256)
-            } else if curve == OID_NIST_EC_P384 {
-                (97, Self::P384)
-            } else if curve == OID_NIST_EC_P521 {
-                (133, |_| Self::Other("P-521".into()))
-            } else if curve == P224 {
-                (57, |_| Self::Other("P-224".into()))
-            } else {
-                return malformed("its EC key is on a curve that Go does not know");
-            };
-            return match key.first() {
-                Some(4) if key.len() == length => Ok(read(key)),
-                _ => malformed("its EC key is not an uncompressed point"),
-            };
-        }
-        if *algorithm == OID_SIG_ED25519 {
-            return match parameters {
-                None if key.len() == 32 => Ok(Self::Ed25519(key)),
-                _ => malformed("its Ed25519 key has parameters or a wrong length"),
-            };
-        }
-        if *algorithm == X25519 && (parameters.is_some() || key.len() != 32) {
-            return malformed("its X25519 key has parameters or a wrong length");
-        }
-        Ok(Self::Other(algorithm.to_id_string()))
+/// An algorithm, and its parameters as they are encoded; nothing where there are none.
+pub(super) struct Algorithm<'a> {
+    oid: Oid<'a>,
+    parameters: &'a [u8],
+}
+
+impl<'a> Algorithm<'a> {
+    /// Reads the inside of an `AlgorithmIdentifier`.
+    pub(super) fn read(mut content: Der<'a>) -> Option<Self> {
+        let oid = content.oid()?;
+        let parameters = if content.is_empty() { &[][..] } else { content.any()?.whole };
+        Some(Self { oid, parameters })
     }
 }
 
-impl Scheme {
-    pub(super) fn read(algorithm: &AlgorithmIdentifier<'_>) -> Self {
-        let oid = &algorithm.algorithm;
-        let table: [(Oid<'static>, Kind); 11] = [
-            (OID_PKCS1_SHA256WITHRSA, Kind::Rsa(Hash::Sha256)),
-            (OID_PKCS1_SHA384WITHRSA, Kind::Rsa(Hash::Sha384)),
-            (OID_PKCS1_SHA512WITHRSA, Kind::Rsa(Hash::Sha512)),
-            (OID_SIG_ECDSA_WITH_SHA256, Kind::Ecdsa(Hash::Sha256)),
-            (OID_SIG_ECDSA_WITH_SHA384, Kind::Ecdsa(Hash::Sha384)),
-            (OID_SIG_ECDSA_WITH_SHA512, Kind::Ecdsa(Hash::Sha512)),
-            (OID_SIG_ED25519, Kind::Ed25519),
-            (OID_PKCS1_SHA1WITHRSA, Kind::Weak("SHA-1")),
-            (SHA1_WITH_RSA_ISO, Kind::Weak("SHA-1")),
-            (ECDSA_WITH_SHA1, Kind::Weak("SHA-1")),
-            (MD5_WITH_RSA, Kind::Weak("MD5")),
-        ];
-        let known = table.into_iter().find(|(known, _)| known == oid).map(|(_, kind)| kind);
-        let kind = match known {
-            Some(Kind::Ed25519) if algorithm.parameters.is_some() => None,
-            None if *oid == OID_PKCS1_RSASSAPSS => pss_hash(algorithm).map(Kind::RsaPss),
-            other => other,
+impl PublicKey {
+    /// Reads the inside of a `SubjectPublicKeyInfo`; refuses the encodings that Go's `parsePublicKey` refuses.
+    pub(super) fn read(mut content: Der<'_>) -> Result<Self, CertificateError> {
+        let malformed = |why: &str| CertificateError::Malformed(why.to_owned());
+        let algorithm = content.inside(SEQUENCE).and_then(Algorithm::read);
+        let (Some(Algorithm { oid, parameters }), Some(bits)) = (algorithm, content.bits()) else {
+            return Err(malformed("its public key is malformed"));
         };
-        Self(kind.unwrap_or_else(|| Kind::Other(oid.to_id_string())))
+        let key = bits.right_aligned();
+        match oid {
+            RSA if parameters != NULL => Err(malformed("its RSA key lacks the NULL parameters that Go asks for")),
+            RSA => Self::rsa(&key).ok_or_else(|| malformed("its RSA key is malformed")),
+            EC => {
+                let curve = Der::new(parameters).oid().ok_or_else(|| malformed("its EC key names no curve"))?;
+                Self::on_curve(curve, key)
+            }
+            ED25519 | X25519 if !parameters.is_empty() || key.len() != 32 => {
+                Err(malformed("its key on Curve25519 has parameters or a wrong length"))
+            }
+            ED25519 => Ok(Self::Ed25519(key)),
+            DSA if dsa_parts(&key, parameters).is_none() => Err(malformed("its DSA key is malformed")),
+            other => Ok(Self::Other(dotted(other))),
+        }
+    }
+
+    fn rsa(key: &[u8]) -> Option<Self> {
+        let mut key = Der::new(key).inside(SEQUENCE)?;
+        let n = key.positive()?.to_vec();
+        let e = key.positive().filter(|e| e.len() < 8 || e.len() == 8 && e[0] < 0x80)?.to_vec();
+        Some(Self::Rsa { n, e })
+    }
+
+    fn on_curve(curve: Oid<'_>, key: Vec<u8>) -> Result<Self, CertificateError> {
+        let (is_point, key) = match curve {
+            P256 => (key.len() == 65 && p256::PublicKey::from_sec1_bytes(&key).is_ok(), Self::P256(key)),
+            P384 => (key.len() == 97 && p384::PublicKey::from_sec1_bytes(&key).is_ok(), Self::P384(key)),
+            P521 => (key.len() == 133 && p521::PublicKey::from_sec1_bytes(&key).is_ok(), Self::Other("P-521".into())),
+            // Whether it lies on the curve, no library here can tell.
+            P224 => (key.len() == 57 && key[0] == 4, Self::Other("P-224".into())),
+            _ => return Err(CertificateError::Malformed("its EC key is on a curve that Go does not know".into())),
+        };
+        is_point
+            .then_some(key)
+            .ok_or_else(|| CertificateError::Malformed("its EC key is not an uncompressed point of its curve".into()))
+    }
+}
+
+fn dsa_parts(key: &[u8], parameters: &[u8]) -> Option<()> {
+    Der::new(key).positive()?;
+    let mut parameters = Der::new(parameters).inside(SEQUENCE)?;
+    (0..3).try_for_each(|_| parameters.positive().map(drop))
+}
+
+impl Scheme {
+    pub(super) fn read(algorithm: &Algorithm<'_>) -> Self {
+        let pkcs1: Option<&[u8]> = algorithm.oid.strip_prefix(&RSA[..8]);
+        let ecdsa = algorithm.oid.strip_prefix(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4]);
+        let kind = match (algorithm.oid, pkcs1, ecdsa) {
+            (_, Some([11]), _) => Some(Kind::Rsa(Hash::Sha256)),
+            (_, Some([12]), _) => Some(Kind::Rsa(Hash::Sha384)),
+            (_, Some([13]), _) => Some(Kind::Rsa(Hash::Sha512)),
+            (RSA_PSS, ..) => pss_hash(algorithm.parameters).map(Kind::RsaPss),
+            (_, _, Some([3, 2])) => Some(Kind::Ecdsa(Hash::Sha256)),
+            (_, _, Some([3, 3])) => Some(Kind::Ecdsa(Hash::Sha384)),
+            (_, _, Some([3, 4])) => Some(Kind::Ecdsa(Hash::Sha512)),
+            (ED25519, ..) => algorithm.parameters.is_empty().then_some(Kind::Ed25519),
+            (_, Some([5]), _) | (_, _, Some([1])) | ([0x2b, 0x0e, 3, 2, 29], ..) => Some(Kind::Weak("SHA-1")),
+            (_, Some([4]), _) => Some(Kind::Weak("MD5")),
+            _ => None,
+        };
+        Self(kind.unwrap_or_else(|| Kind::Other(dotted(algorithm.oid))))
     }
 }
 
@@ -148,22 +167,18 @@ pub(super) fn verify(scheme: &Scheme, message: &[u8], signature: &[u8], key: &Pu
     let (algorithm, key): (&'static dyn VerificationAlgorithm, &[u8]) = match (&scheme.0, key) {
         (Kind::Weak(hash), _) => return Err(SignatureError::Weak(hash)),
         (Kind::Other(name), _) | (_, PublicKey::Other(name)) => return unsupported(name),
-        (Kind::Rsa(hash), PublicKey::Rsa(key)) => (
-            match hash {
-                Hash::Sha256 => &algorithms::RSA_PKCS1_2048_8192_SHA256,
-                Hash::Sha384 => &algorithms::RSA_PKCS1_2048_8192_SHA384,
-                Hash::Sha512 => &algorithms::RSA_PKCS1_2048_8192_SHA512,
-            },
-            key,
-        ),
-        (Kind::RsaPss(hash), PublicKey::Rsa(key)) => (
-            match hash {
-                Hash::Sha256 => &algorithms::RSA_PSS_2048_8192_SHA256,
-                Hash::Sha384 => &algorithms::RSA_PSS_2048_8192_SHA384,
-                Hash::Sha512 => &algorithms::RSA_PSS_2048_8192_SHA512,
-            },
-            key,
-        ),
+        (Kind::Rsa(hash) | Kind::RsaPss(hash), PublicKey::Rsa { n, e }) => {
+            let parameters = match (&scheme.0, hash) {
+                (Kind::RsaPss(_), Hash::Sha256) => &algorithms::RSA_PSS_2048_8192_SHA256,
+                (Kind::RsaPss(_), Hash::Sha384) => &algorithms::RSA_PSS_2048_8192_SHA384,
+                (Kind::RsaPss(_), Hash::Sha512) => &algorithms::RSA_PSS_2048_8192_SHA512,
+                (_, Hash::Sha256) => &algorithms::RSA_PKCS1_2048_8192_SHA256,
+                (_, Hash::Sha384) => &algorithms::RSA_PKCS1_2048_8192_SHA384,
+                (_, Hash::Sha512) => &algorithms::RSA_PKCS1_2048_8192_SHA512,
+            };
+            let key = RsaPublicKeyComponents { n, e };
+            return key.verify(parameters, message, signature).map_err(|_| SignatureError::Mismatch);
+        }
         (Kind::Ecdsa(Hash::Sha512), PublicKey::P256(_) | PublicKey::P384(_)) => {
             return unsupported("ECDSA with SHA-512");
         }
@@ -178,17 +193,23 @@ pub(super) fn verify(scheme: &Scheme, message: &[u8], signature: &[u8], key: &Pu
 }
 
 /// The hash of the three RSA-PSS parameter sets that Go knows: MGF1 with the same hash, salt as long as the hash.
-fn pss_hash(algorithm: &AlgorithmIdentifier<'_>) -> Option<Hash> {
-    let parameters = RsaSsaPssParams::try_from(algorithm.parameters.as_ref()?).ok()?;
-    let mask = parameters.mask_gen_algorithm().ok()?;
-    let hash = parameters.hash_algorithm_oid();
-    if mask.hash != *hash || parameters.trailer_field() != 1 {
+fn pss_hash(parameters: &[u8]) -> Option<Hash> {
+    let mut parameters = Der::new(parameters).inside(SEQUENCE)?;
+    let mut hash = parameters.inside(0xa0)?;
+    let hash = hash.inside(SEQUENCE).and_then(Algorithm::read)?;
+    let mut mask = parameters.inside(0xa1)?;
+    let mask = mask.inside(SEQUENCE).and_then(Algorithm::read).filter(|mask| mask.oid == MGF1)?;
+    let mask_hash = Der::new(mask.parameters).inside(SEQUENCE).and_then(Algorithm::read)?;
+    let salt = parameters.inside(0xa2)?.int64(INTEGER)?;
+    let trailer = parameters.optional(0xa3)?.map_or(Some(1), |mut trailer| trailer.int64(INTEGER))?;
+    let plain = |algorithm: &Algorithm<'_>| algorithm.parameters.is_empty() || algorithm.parameters == NULL;
+    if !plain(&hash) || !plain(&mask_hash) || mask_hash.oid != hash.oid || trailer != 1 {
         return None;
     }
-    match parameters.salt_length() {
-        32 if *hash == OID_NIST_HASH_SHA256 => Some(Hash::Sha256),
-        48 if *hash == OID_NIST_HASH_SHA384 => Some(Hash::Sha384),
-        64 if *hash == OID_NIST_HASH_SHA512 => Some(Hash::Sha512),
+    match (hash.oid, salt) {
+        (SHA256, 32) => Some(Hash::Sha256),
+        (SHA384, 48) => Some(Hash::Sha384),
+        (SHA512, 64) => Some(Hash::Sha512),
         _ => None,
     }
 }

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa};
 
-use super::draft::{Draft, element, encode_name, key_id};
+use super::der::{SEQUENCE, encode};
+use super::draft::{Draft, encode_name, key_id};
 use super::{Certificate, Issuer, MintError, PrivateKey, Validity, cross_sign, issuer, root};
 
 /// Makes certificates from numbers that repeat from run to run.
@@ -90,8 +91,8 @@ pub(super) fn path_length(length: u8) -> impl FnOnce(&mut CertificateParams) {
 /// Permits names of one kind: `tag` is 2 for DNS, 6 for URI.
 pub(super) fn permits(tag: u8, names: &'static [&'static str]) -> impl FnOnce(&mut CertificateParams) {
     move |params| {
-        let bases = names.iter().map(|name| element(0x30, &element(0x80 | tag, name.as_bytes())));
-        let content = element(0x30, &element(0xa0, &bases.collect::<Vec<_>>().concat()));
+        let bases = names.iter().map(|name| encode(SEQUENCE, &encode(0x80 | tag, name.as_bytes())));
+        let content = encode(SEQUENCE, &encode(0xa0, &bases.collect::<Vec<_>>().concat()));
         let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 30], content);
         extension.set_criticality(true);
         params.custom_extensions.push(extension);

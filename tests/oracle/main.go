@@ -1,6 +1,7 @@
 // Oracle gives Go's own verdict on certificates: Dapr is written in Go, so what Go's crypto/x509 accepts is what a mesh accepts.
 //
 //	oracle verify                 reads cases as JSON lines, writes verdicts
+//	oracle parse                  reads {"der": base64} lines, writes whether each is a certificate
 //	oracle pem                    reads {"pem": base64} lines, writes what Dapr's reader makes of them
 //	oracle generate SEED COUNT    writes cases of random shape with their verdicts
 //	oracle named                  writes the cases that have a name, with their verdicts
@@ -19,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -56,12 +58,23 @@ func main() {
 }
 
 func run(args []string) error {
+	if err := checkSettings(); err != nil {
+		return err
+	}
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
 	lines := json.NewEncoder(out)
 	switch {
 	case len(args) == 1 && args[0] == "verify":
 		return each(func(c Case) error { return lines.Encode(judge(c)) })
+	case len(args) == 1 && args[0] == "parse":
+		return each(func(question struct{ Der []byte }) error {
+			_, err := x509.ParseCertificate(question.Der)
+			if err != nil {
+				return lines.Encode(Verdict{Error: err.Error()})
+			}
+			return lines.Encode(Verdict{OK: true})
+		})
 	case len(args) == 1 && args[0] == "pem":
 		return each(func(question struct{ Pem []byte }) error { return lines.Encode(read(question.Pem)) })
 	case len(args) == 3 && args[0] == "generate":
@@ -90,7 +103,21 @@ func run(args []string) error {
 		_, err := fmt.Fprintln(out, runtime.Version())
 		return err
 	}
-	return errors.New("usage: oracle verify | pem | generate SEED COUNT | named | version")
+	return errors.New("usage: oracle verify | parse | pem | generate SEED COUNT | named | version")
+}
+
+// checkSettings asks for the behaviour of Go 1.24, as go.mod does: how URLs and keys are read depends on it, and the environment may change it.
+func checkSettings() error {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("no build information")
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "DefaultGODEBUG" && strings.Contains(setting.Value, "urlstrictcolons=0") && os.Getenv("GODEBUG") == "" {
+			return nil
+		}
+	}
+	return errors.New("built or run with other GODEBUG settings than those of go.mod")
 }
 
 // each decodes one JSON value after the other from standard input.

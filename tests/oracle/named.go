@@ -188,6 +188,7 @@ func named() (cases []Case) {
 			add(fmt.Sprintf("RSA %d, %s", bits, algorithm), "spiffe", m.leaf(none), ders(m.issuer), ders(m.root))
 		}
 	}
+	cases = append(cases, odd()...)
 	// Verdicts that differ, each for a reason: see the list in tests/interop.rs.
 	p521 := mesh{rootKey: makeKey(elliptic.P521()), issuerKey: makeKey(elliptic.P256())}
 	p521.root = certify("P-521 root", p521.rootKey, nil, nil, none)
