@@ -310,7 +310,7 @@ impl Found<'_> {
         for (place, oddity) in &self.seen.published.oddities {
             let what = format!("{place}: {oddity}");
             let hint = format!("the next rotation writes it anew: {}", self.command("renew-certificate"));
-            self.add(Severity::Warning, what, "Dapr reads less or other than what stands there", hint);
+            self.add(Severity::Warning, what, oddity.means(), hint);
         }
     }
 

@@ -58,12 +58,12 @@ pub struct Published {
 impl Published {
     /// The trust bundle without what is no anchor in it, which Sentry would not take.
     pub fn bundle(&self) -> Option<TrustBundle> {
-        TrustBundle::from_anchors(self.own_anchors()).ok()
+        TrustBundle::published(self.own_anchors()).ok()
     }
 
-    /// The anchors of the Secret that are some: a certificate that is not self-signed does not count.
+    /// The anchors of the Secret that are some.
     pub fn own_anchors(&self) -> Vec<Certificate> {
-        self.anchors.iter().filter(|anchor| anchor.self_signed()).cloned().collect()
+        self.anchors.iter().filter(|anchor| anchor.is_anchor()).cloned().collect()
     }
 
     /// The issuer with its key, if both are there and belong together.
@@ -92,5 +92,18 @@ impl Published {
         }
         mark.truncate(63);
         mark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::read_as_go;
+
+    #[test]
+    fn an_anchor_that_can_not_be_checked_stays_in_the_bundle() {
+        let anchors = read_as_go(include_bytes!("../pki/testdata/rsa1024-sha384-root.pem")).certificates;
+        let published = Published { anchors: anchors.clone(), ..Published::default() };
+        assert_eq!(published.bundle().map(|bundle| bundle.anchors().to_vec()), Some(anchors));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -35,7 +35,6 @@ struct Parsed {
     not_before: Timestamp,
     not_after: Timestamp,
     extensions: Extensions,
-    self_signed: OnceLock<bool>,
     /// Verdicts on its signature, by the fingerprint of who may have made it: one look asks for the same few thousands
     /// of times.
     signers: Mutex<BTreeMap<Fingerprint, Result<(), SignatureError>>>,
@@ -120,7 +119,6 @@ impl Certificate {
             not_before,
             not_after,
             extensions,
-            self_signed: OnceLock::new(),
             signers: Mutex::default(),
         })))
     }
@@ -175,9 +173,18 @@ impl Certificate {
         at > self.0.not_after
     }
 
-    /// Whether its own key made its signature. Names say nothing about that: Dapr's openssl recipe gives root and issuer the same Subject.
+    /// Whether its own key made its signature. Names say nothing about that: Dapr's openssl recipe gives root and issuer the same Subject. They
+    /// decide only where this tool can't check the signature.
     pub fn self_signed(&self) -> bool {
-        *self.0.self_signed.get_or_init(|| self.signed_by(self))
+        match self.check_signature(self) {
+            Err(SignatureError::Unchecked(_)) => self.subject_der() == self.issuer_der(),
+            checked => checked.is_ok(),
+        }
+    }
+
+    /// Whether Sentry takes it for a trust anchor (`dapr/pkg/sentry/server/ca/validate.go`): self-signed, by a key that may sign.
+    pub fn is_anchor(&self) -> bool {
+        self.self_signed() && self.check_may_sign().is_ok()
     }
 
     /// The subject key identifier (RFC 5280 §4.2.1.2).

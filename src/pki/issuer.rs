@@ -1,7 +1,7 @@
 //! What Sentry signs with: the issuer certificate, the chain above it, and the key.
 
 use super::pem::{self, PemError, PemProblem};
-use super::{Certificate, OddityKind, PrivateKey, Reading, read_as_go};
+use super::{Certificate, OddityKind, PrivateKey, Reading, SignatureError, read_as_go};
 
 /// An issuer chain and the key of its first certificate.
 #[derive(Clone)]
@@ -40,14 +40,14 @@ pub fn parse_chain(data: &[u8]) -> Result<Vec<Certificate>, PemError> {
         let [(line, below), (_, above)] = pair else {
             continue;
         };
-        below.check_signature_from(above).map_err(|why| PemError {
-            line: Some(*line),
-            problem: PemProblem::OutOfOrder {
-                below: below.subject().to_owned(),
-                above: above.subject().to_owned(),
-                why,
-            },
-        })?;
+        match below.check_signature_from(above) {
+            // What can't be checked is for whoever judges the chain to say.
+            Ok(()) | Err(SignatureError::Unchecked(_)) => {}
+            Err(why) => {
+                let (below, above) = (below.subject().to_owned(), above.subject().to_owned());
+                return Err(PemError { line: Some(*line), problem: PemProblem::OutOfOrder { below, above, why } });
+            }
+        }
     }
     let mut chain: Vec<Certificate> = read.iter().map(|(_, certificate)| certificate.clone()).collect();
     if chain.len() > 1 {
@@ -69,7 +69,7 @@ pub fn read_chain_as_go(data: &[u8]) -> Reading {
     if reading.certificates.len() > 1 {
         reading.certificates.pop_if(|last| last.self_signed());
     }
-    reading.oddities.retain(|oddity| !matches!(oddity.what, OddityKind::NotAnAnchor(_)));
+    reading.oddities.retain(|oddity| !matches!(oddity.what, OddityKind::NotAnAnchor(_) | OddityKind::Unchecked(_)));
     reading
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Sentry accepts CAs under which every handshake then fails, so its own checks (`sentry/server/ca/validate.go`) are only the first step.
 
+use std::error::Error as _;
 use std::{fmt, slice};
 
 use jiff::Timestamp;
@@ -153,8 +154,10 @@ fn judge_as_sentry(
     now: Timestamp,
 ) {
     let by = Refuser::Sentry;
-    for problem in anchors.iter().filter_map(|anchor| check_anchor(anchor).err()) {
-        judged.add(Severity::Fatal, by, problem.to_string(), problem.hint());
+    for (anchor, problem) in anchors.iter().filter_map(|anchor| Some((anchor, check_anchor(anchor).err()?))) {
+        let severity = if anchor.is_anchor() { Severity::Warning } else { Severity::Fatal };
+        let why = problem.source().map(|why| format!(": {why}")).unwrap_or_default();
+        judged.add(severity, by, format!("{problem}{why}"), problem.hint());
     }
     for pair in chain.windows(2) {
         if let Err(why) = pair[0].check_signature_from(&pair[1]) {

@@ -1,8 +1,8 @@
 //! A chain verified as Go 1.26 does it (`crypto/x509/verify.go`): what Dapr accepts is what Go accepts.
 //!
 //! Go looks for paths depth first, anchors before intermediates, and gives up at 100 signatures; an anchor's dates, path length and constraints
-//! count like those of any other certificate. Two things are stricter here: a chain that constrains policies, and keys that ring can't check
-//! (P-521, RSA under 2048 bits, ECDSA with SHA-512) are refused.
+//! count like those of any other certificate. Two things are stricter here: a chain that constrains policies, and signatures that no
+//! library here can check (P-224, uncommon sizes of RSA) are refused.
 
 use jiff::Timestamp;
 

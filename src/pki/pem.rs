@@ -64,6 +64,17 @@ pub enum PemProblem {
         #[source]
         why: super::SignatureError,
     },
+    /// One in a trust bundle whose own signature this tool can't check. Dapr may well accept it.
+    #[error("whether `{subject}` ({}) is self-signed can't be told", fingerprint.short())]
+    Unchecked {
+        /// For people.
+        subject: String,
+        /// Which one.
+        fingerprint: Fingerprint,
+        /// What this tool can't check.
+        #[source]
+        why: super::SignatureError,
+    },
     /// More than fits into a sidecar's environment.
     #[error("the bundle is {0} bytes, more than the 65536 that fit safely into a sidecar's environment")]
     TooLarge(usize),
@@ -110,10 +121,11 @@ impl PemProblem {
             PemProblem::Damaged | PemProblem::Unreadable(_) => {
                 "copy the file again from where it was made; `openssl x509 -in FILE -text` must show it"
             }
-            PemProblem::NotSelfSigned { .. } => {
+            PemProblem::NotSelfSigned { why: super::SignatureError::Mismatch, .. } => {
                 "give only self-signed roots as trust anchors; intermediate and cross certificates belong into the issuer chain"
             }
-            PemProblem::TooLarge(_) => "retire trust anchors that nobody needs any more",
+            PemProblem::NotSelfSigned { why, .. } | PemProblem::Unchecked { why, .. } => why.hint(),
+            PemProblem::TooLarge(_) => "bring fewer trust anchors along: those that are published already have to stay",
             PemProblem::OutOfOrder { .. } => "put the issuer first and each signer after the certificate it signed",
             PemProblem::SelfSignedWithin(_) => "put the root at the end of the chain, or leave it out",
         }
@@ -246,13 +258,15 @@ pub(super) fn certificates(data: &[u8]) -> Result<Vec<(usize, Certificate)>, Pem
     Ok(certificates)
 }
 
-/// Sentry's own condition (`sentry/server/ca/validate.go`): an anchor verifies with its own key.
+/// Sentry's own condition (`sentry/server/ca/validate.go`): an anchor verifies with its own key. One that looks like an anchor and that this tool
+/// can't check is [`PemProblem::Unchecked`].
 pub(super) fn check_anchor(certificate: &Certificate) -> Result<(), PemProblem> {
-    certificate.check_signature_from(certificate).map_err(|why| PemProblem::NotSelfSigned {
-        subject: certificate.subject().to_owned(),
-        fingerprint: certificate.fingerprint(),
-        why,
-    })
+    let (subject, fingerprint) = (certificate.subject().to_owned(), certificate.fingerprint());
+    match certificate.check_signature_from(certificate) {
+        Ok(()) => Ok(()),
+        Err(why) if certificate.is_anchor() => Err(PemProblem::Unchecked { subject, fingerprint, why }),
+        Err(why) => Err(PemProblem::NotSelfSigned { subject, fingerprint, why }),
+    }
 }
 
 /// One block: LF line ends, 64 characters a line, one final newline.

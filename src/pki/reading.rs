@@ -41,6 +41,18 @@ pub enum OddityKind {
     Duplicate(Fingerprint),
     /// Sentry refuses the bundle because of it.
     NotAnAnchor(PemProblem),
+    /// Sentry may refuse the bundle because of it; this tool can't tell.
+    Unchecked(PemProblem),
+}
+
+impl Oddity {
+    /// What it does.
+    pub fn means(&self) -> &'static str {
+        match self.what {
+            OddityKind::Unchecked(_) => "this tool cannot tell whether Dapr takes it",
+            _ => "Dapr reads less or other than what stands there",
+        }
+    }
 }
 
 impl fmt::Display for Oddity {
@@ -57,9 +69,10 @@ impl fmt::Display for Oddity {
             OddityKind::Duplicate(fingerprint) => {
                 write!(f, "certificate {} is there twice", fingerprint.short())
             }
-            OddityKind::Skipped(problem) | OddityKind::StopsHere(problem) | OddityKind::NotAnAnchor(problem) => {
-                write!(f, "{problem}")
-            }
+            OddityKind::Skipped(problem)
+            | OddityKind::StopsHere(problem)
+            | OddityKind::NotAnAnchor(problem)
+            | OddityKind::Unchecked(problem) => write!(f, "{problem}"),
         }
     }
 }
@@ -87,8 +100,12 @@ pub fn read_as_go(data: &[u8]) -> Reading {
                 if certificates.contains(&certificate) {
                     oddities.push(at(block.begin, OddityKind::Duplicate(certificate.fingerprint())));
                 }
-                if let Err(problem) = check_anchor(&certificate) {
-                    oddities.push(at(block.begin, OddityKind::NotAnAnchor(problem)));
+                match check_anchor(&certificate) {
+                    Ok(()) => {}
+                    Err(problem @ PemProblem::Unchecked { .. }) => {
+                        oddities.push(at(block.begin, OddityKind::Unchecked(problem)));
+                    }
+                    Err(problem) => oddities.push(at(block.begin, OddityKind::NotAnAnchor(problem))),
                 }
                 certificates.push(certificate);
             }

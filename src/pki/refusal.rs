@@ -110,16 +110,8 @@ impl Refusal {
                 "the trust bundle needs the root that signed it, or the chain the certificates up to a root that is there"
             }
             Self::TooManySignatures => "shorten the chain: certificates of earlier rotations are left in it",
-            Self::Signer { why: SignatureError::Weak(_), .. } => "have it signed again with SHA-256",
-            Self::Signer { why: SignatureError::Unsupported(_), .. } => {
-                "use ECDSA P-256 keys and SHA-256, which work everywhere"
-            }
-            Self::Signer { why: SignatureError::Mismatch, .. } => {
-                "the chain holds a certificate that was changed or signed by another key"
-            }
-            Self::Signer { .. } | Self::NotACa(_) => {
-                "make it again with `basicConstraints=critical,CA:true` and `keyUsage=critical,keyCertSign`"
-            }
+            Self::Signer { why, .. } => why.hint(),
+            Self::NotACa(_) => SignatureError::NotACa.hint(),
             Self::CriticalExtension { .. } => "make it again without that extension, or with it not critical",
             Self::NotYetValid(_) => {
                 "wait until then, or check the clocks; certificates are best back-dated by the clock skew allowed"
@@ -151,7 +143,13 @@ impl fmt::Display for Refusal {
                 }
             }
             Self::TooManySignatures => write!(f, "Go gives up after 100 signature checks"),
+            Self::Signer { by, why: why @ SignatureError::Unchecked(_) } => {
+                write!(f, "{why}, such as the one of {}", Blamed(Some(by)))
+            }
             Self::Signer { by, why } => write!(f, "{} is no signer: {why}", Blamed(Some(by))),
+            Self::OutOfOrder { below, above, why: why @ SignatureError::Unchecked(_) } => {
+                write!(f, "{why}, so not whether {} signed {}", Blamed(Some(above)), Blamed(Some(below)))
+            }
             Self::OutOfOrder { below, above, why } => write!(
                 f,
                 "{} is not signed by the next in the chain, {}: {why}",

@@ -1,5 +1,9 @@
 //! One certificate's signature, checked with the algorithms that Go accepts in a chain.
 
+use std::fmt;
+
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
+use ring::digest::{self, Digest};
 use ring::signature::{self as algorithms, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 
 use super::CertificateError;
@@ -17,20 +21,39 @@ pub enum SignatureError {
     /// SHA-1 or MD5, which Go no longer accepts in certificates.
     #[error("it is signed with {0}, which Go refuses")]
     Weak(&'static str),
-    /// An algorithm that Go or this tool does not know.
-    #[error("signature algorithm `{0}` is not supported")]
+    /// An algorithm that Go does not know.
+    #[error("algorithm `{0}` is not one that Go supports")]
     Unsupported(String),
+    /// An algorithm that Go knows and the libraries of this tool do not, so that Go may well accept it.
+    #[error("this tool cannot check {0}")]
+    Unchecked(String),
     /// The signature was made by another key, or the certificate was changed.
     #[error("the signature does not verify")]
     Mismatch,
+}
+
+impl SignatureError {
+    /// What may be done about it, for people.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotACa | Self::MayNotSign => {
+                "make it again with `basicConstraints=critical,CA:true` and `keyUsage=critical,keyCertSign`"
+            }
+            Self::Weak(_) => "have it signed again with SHA-256",
+            Self::Unsupported(_) | Self::Unchecked(_) => "use ECDSA P-256 keys and SHA-256, which work everywhere",
+            Self::Mismatch => "the chain holds a certificate that was changed or signed by another key",
+        }
+    }
 }
 
 /// A public key as far as signatures are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
+    P224,
     P256(Vec<u8>),
     P384(Vec<u8>),
+    P521(Vec<u8>),
     Ed25519(Vec<u8>),
     Other(String),
 }
@@ -123,9 +146,9 @@ impl PublicKey {
         let (is_point, key) = match curve {
             P256 => (key.len() == 65 && p256::PublicKey::from_sec1_bytes(&key).is_ok(), Self::P256(key)),
             P384 => (key.len() == 97 && p384::PublicKey::from_sec1_bytes(&key).is_ok(), Self::P384(key)),
-            P521 => (key.len() == 133 && p521::PublicKey::from_sec1_bytes(&key).is_ok(), Self::Other("P-521".into())),
+            P521 => (key.len() == 133 && p521::PublicKey::from_sec1_bytes(&key).is_ok(), Self::P521(key)),
             // Whether it lies on the curve, no library here can tell.
-            P224 => (key.len() == 57 && key[0] == 4, Self::Other("P-224".into())),
+            P224 => (key.len() == 57 && key[0] == 4, Self::P224),
             _ => return Err(CertificateError::Malformed("its EC key is on a curve that Go does not know".into())),
         };
         is_point
@@ -163,33 +186,95 @@ impl Scheme {
 
 /// Verifies `signature` over `message` by `key`. SHA-1 is refused, as Go does for certificates.
 pub(super) fn verify(scheme: &Scheme, message: &[u8], signature: &[u8], key: &PublicKey) -> Result<(), SignatureError> {
-    let unsupported = |what: &str| Err(SignatureError::Unsupported(what.to_owned()));
-    let (algorithm, key): (&'static dyn VerificationAlgorithm, &[u8]) = match (&scheme.0, key) {
-        (Kind::Weak(hash), _) => return Err(SignatureError::Weak(hash)),
-        (Kind::Other(name), _) | (_, PublicKey::Other(name)) => return unsupported(name),
-        (Kind::Rsa(hash) | Kind::RsaPss(hash), PublicKey::Rsa { n, e }) => {
-            let parameters = match (&scheme.0, hash) {
-                (Kind::RsaPss(_), Hash::Sha256) => &algorithms::RSA_PSS_2048_8192_SHA256,
-                (Kind::RsaPss(_), Hash::Sha384) => &algorithms::RSA_PSS_2048_8192_SHA384,
-                (Kind::RsaPss(_), Hash::Sha512) => &algorithms::RSA_PSS_2048_8192_SHA512,
-                (_, Hash::Sha256) => &algorithms::RSA_PKCS1_2048_8192_SHA256,
-                (_, Hash::Sha384) => &algorithms::RSA_PKCS1_2048_8192_SHA384,
-                (_, Hash::Sha512) => &algorithms::RSA_PKCS1_2048_8192_SHA512,
-            };
-            let key = RsaPublicKeyComponents { n, e };
-            return key.verify(parameters, message, signature).map_err(|_| SignatureError::Mismatch);
-        }
-        (Kind::Ecdsa(Hash::Sha512), PublicKey::P256(_) | PublicKey::P384(_)) => {
-            return unsupported("ECDSA with SHA-512");
-        }
-        (Kind::Ecdsa(Hash::Sha256), PublicKey::P256(key)) => (&algorithms::ECDSA_P256_SHA256_ASN1, key),
-        (Kind::Ecdsa(Hash::Sha384), PublicKey::P256(key)) => (&algorithms::ECDSA_P256_SHA384_ASN1, key),
-        (Kind::Ecdsa(Hash::Sha256), PublicKey::P384(key)) => (&algorithms::ECDSA_P384_SHA256_ASN1, key),
-        (Kind::Ecdsa(Hash::Sha384), PublicKey::P384(key)) => (&algorithms::ECDSA_P384_SHA384_ASN1, key),
-        (Kind::Ed25519, PublicKey::Ed25519(key)) => (&algorithms::ED25519, key),
-        _ => return Err(SignatureError::Mismatch),
+    let by_ring = |algorithm: &'static dyn VerificationAlgorithm, key| {
+        UnparsedPublicKey::new(algorithm, key).verify(message, signature).map_err(|_| SignatureError::Mismatch)
     };
-    UnparsedPublicKey::new(algorithm, key).verify(message, signature).map_err(|_| SignatureError::Mismatch)
+    match (&scheme.0, key) {
+        (Kind::Weak(hash), _) => Err(SignatureError::Weak(hash)),
+        (Kind::Other(name), _) | (_, PublicKey::Other(name)) => Err(SignatureError::Unsupported(name.clone())),
+        (Kind::Rsa(hash), PublicKey::Rsa { n, e }) => verify_rsa(*hash, false, message, signature, n, e),
+        (Kind::RsaPss(hash), PublicKey::Rsa { n, e }) => verify_rsa(*hash, true, message, signature, n, e),
+        (Kind::Ecdsa(Hash::Sha256), PublicKey::P256(key)) => by_ring(&algorithms::ECDSA_P256_SHA256_ASN1, key),
+        (Kind::Ecdsa(Hash::Sha384), PublicKey::P256(key)) => by_ring(&algorithms::ECDSA_P256_SHA384_ASN1, key),
+        (Kind::Ecdsa(Hash::Sha256), PublicKey::P384(key)) => by_ring(&algorithms::ECDSA_P384_SHA256_ASN1, key),
+        (Kind::Ecdsa(Hash::Sha384), PublicKey::P384(key)) => by_ring(&algorithms::ECDSA_P384_SHA384_ASN1, key),
+        (Kind::Ecdsa(hash), PublicKey::P256(key)) => verify_digest(
+            &p256::ecdsa::VerifyingKey::from_sec1_bytes(key),
+            hash.digest(message),
+            &p256::ecdsa::DerSignature::from_bytes(signature),
+        ),
+        (Kind::Ecdsa(hash), PublicKey::P384(key)) => verify_digest(
+            &p384::ecdsa::VerifyingKey::from_sec1_bytes(key),
+            hash.digest(message),
+            &p384::ecdsa::DerSignature::from_bytes(signature),
+        ),
+        (Kind::Ecdsa(hash), PublicKey::P521(key)) => verify_digest(
+            &p521::ecdsa::VerifyingKey::from_sec1_bytes(key),
+            hash.digest(message),
+            &p521::ecdsa::DerSignature::from_bytes(signature),
+        ),
+        (Kind::Ecdsa(_), PublicKey::P224) => Err(SignatureError::Unchecked("signatures by P-224 keys".into())),
+        (Kind::Ed25519, PublicKey::Ed25519(key)) => by_ring(&algorithms::ED25519, key),
+        _ => Err(SignatureError::Mismatch),
+    }
+}
+
+/// By the crates of each curve: ring knows neither P-521 nor SHA-512 on the other curves.
+fn verify_digest<Key: PrehashVerifier<Signature>, Signature>(
+    key: &Result<Key, p256::ecdsa::Error>,
+    digest: Digest,
+    signature: &Result<Signature, p256::ecdsa::Error>,
+) -> Result<(), SignatureError> {
+    match (key, signature) {
+        (Ok(key), Ok(signature)) if key.verify_prehash(digest.as_ref(), signature).is_ok() => Ok(()),
+        _ => Err(SignatureError::Mismatch),
+    }
+}
+
+fn verify_rsa(
+    hash: Hash,
+    pss: bool,
+    message: &[u8],
+    signature: &[u8],
+    n: &[u8],
+    e: &[u8],
+) -> Result<(), SignatureError> {
+    let parameters = match (n.len() * 8, pss, hash) {
+        (2048..=8192, false, Hash::Sha256) => &algorithms::RSA_PKCS1_2048_8192_SHA256,
+        (2048..=8192, false, Hash::Sha384) => &algorithms::RSA_PKCS1_2048_8192_SHA384,
+        (2048..=8192, false, Hash::Sha512) => &algorithms::RSA_PKCS1_2048_8192_SHA512,
+        (2048..=8192, true, Hash::Sha256) => &algorithms::RSA_PSS_2048_8192_SHA256,
+        (2048..=8192, true, Hash::Sha384) => &algorithms::RSA_PSS_2048_8192_SHA384,
+        (2048..=8192, true, Hash::Sha512) => &algorithms::RSA_PSS_2048_8192_SHA512,
+        (1024..2048, false, Hash::Sha256) => &algorithms::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+        (1024..2048, false, Hash::Sha512) => &algorithms::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+        (bits, ..) => {
+            let kind = if pss { "RSA-PSS" } else { "RSA" };
+            return Err(SignatureError::Unchecked(format!("{kind} signatures with {hash} by keys of {bits} bits")));
+        }
+    };
+    RsaPublicKeyComponents { n, e }.verify(parameters, message, signature).map_err(|_| SignatureError::Mismatch)
+}
+
+impl Hash {
+    fn digest(self, message: &[u8]) -> Digest {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, message)
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
+    }
 }
 
 /// The hash of the three RSA-PSS parameter sets that Go knows: MGF1 with the same hash, salt as long as the hash.

@@ -199,7 +199,7 @@ fn read_trio(data: &RecordData, [trust, chain, key]: [&'static str; 3]) -> Resul
         data.get(part).ok_or_else(|| RecordError::Damaged { part, why: "it is not there".to_owned() })
     };
     let damaged = |part: &'static str, why: String| RecordError::Damaged { part, why };
-    let bundle = TrustBundle::parse(part(trust)?).map_err(|why| damaged(trust, why.to_string()))?;
+    let bundle = TrustBundle::parse_kept(part(trust)?).map_err(|why| damaged(trust, why.to_string()))?;
     let chain_read = parse_chain(part(chain)?).map_err(|why| damaged(chain, why.to_string()))?;
     let key_read = PrivateKey::parse(part(key)?).map_err(|why| damaged(key, why.to_string()))?;
     Ok(Trio { trust: bundle, issuer: Issuer { chain: chain_read, key: key_read } })

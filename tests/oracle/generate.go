@@ -40,7 +40,7 @@ type generator struct {
 // generate makes cases whose shapes follow from the seed. Keys and signatures are new each time.
 func generate(seed uint64, count int) iter.Seq[Case] {
 	return func(yield func(Case) bool) {
-		g := &generator{Rand: prng.New(prng.NewPCG(seed, 0)), keys: makeKeys(12)}
+		g := &generator{Rand: prng.New(prng.NewPCG(seed, 0)), keys: makeKeys(13)}
 		for range count {
 			if !yield(g.next()) {
 				return
@@ -59,6 +59,8 @@ func makeKeys(count int) []crypto.Signer {
 			keys[i] = key
 		case i == 11:
 			keys[i] = makeKey(elliptic.P384())
+		case i == 12:
+			keys[i] = makeKey(elliptic.P521())
 		default:
 			keys[i] = makeKey(elliptic.P256())
 		}
@@ -314,6 +316,9 @@ func (g *generator) sign(t *x509.Certificate, parent *authority, public crypto.S
 	}
 	if g.chance(12 * calm) {
 		by.Subject.CommonName = "nobody"
+	}
+	if _, ok := key.(*ecdsa.PrivateKey); ok && g.chance(4) {
+		t.SignatureAlgorithm = pick(g, []x509.SignatureAlgorithm{x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512})
 	}
 	// CreateCertificate compares key and parent only if the parent has a public key.
 	der, err := x509.CreateCertificate(rand.Reader, t, by, public.Public(), key)

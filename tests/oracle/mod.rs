@@ -14,8 +14,10 @@ use mtls::pki::{self, Certificate, Profile, Shown};
 use serde_json::Value;
 
 /// Where this tool is stricter than Go, by the name of the committed case, and why.
-const DIFFERENCES: [(&str, &str); 2] = [
-    ("differs: P-521", "ring knows no P-521, so the chain can't be judged and is refused"),
+const DIFFERENCES: [(&str, &str); 4] = [
+    ("differs: P-224", "no library here knows P-224, so the chain can't be judged and is refused"),
+    ("differs: RSA 1024, SHA384-RSA", "ring checks keys of 1024 bits with SHA-256 and SHA-512 alone"),
+    ("differs: RSA-PSS 1024, SHA256-RSAPSS", "ring checks RSA-PSS from 2048 bits on"),
     ("differs: explicit policy", "policies are not evaluated, so a chain that requires them is refused"),
 ];
 

@@ -178,22 +178,35 @@ func named() (cases []Case) {
 	add("root and issuer of one Subject", "spiffe", same.leaf(none), ders(same.issuer), ders(same.root))
 	add("a root that issues itself", "spiffe", mesh{issuer: same.root, issuerKey: same.rootKey}.leaf(none), [][]byte{}, ders(same.root))
 
-	for _, bits := range []int{2048, 3072} {
-		rsaKey, err := rsa.GenerateKey(rand.Reader, bits)
-		must(err)
-		m := mesh{rootKey: rsaKey, issuerKey: makeKey(elliptic.P384())}
-		for _, algorithm := range []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSAPSS, x509.SHA512WithRSA} {
-			m.root = certify("rsa root", m.rootKey, nil, nil, func(t *x509.Certificate) { t.SignatureAlgorithm = algorithm })
-			m.issuer = certify("rsa issuer", m.issuerKey, m.root, m.rootKey, func(t *x509.Certificate) { t.SignatureAlgorithm = algorithm })
-			add(fmt.Sprintf("RSA %d, %s", bits, algorithm), "spiffe", m.leaf(none), ders(m.issuer), ders(m.root))
+	signedBy := func(name string, key crypto.Signer, algorithms ...x509.SignatureAlgorithm) {
+		m := mesh{rootKey: key, issuerKey: makeKey(elliptic.P384())}
+		for _, algorithm := range algorithms {
+			m.root = certify(name+" root", m.rootKey, nil, nil, func(t *x509.Certificate) { t.SignatureAlgorithm = algorithm })
+			m.issuer = certify(name+" issuer", m.issuerKey, m.root, m.rootKey, func(t *x509.Certificate) { t.SignatureAlgorithm = algorithm })
+			add(fmt.Sprintf("%s, %s", name, algorithm), "spiffe", m.leaf(none), ders(m.issuer), ders(m.root))
 		}
+	}
+	makeRSA := func(bits int) crypto.Signer {
+		key, err := rsa.GenerateKey(rand.Reader, bits)
+		must(err)
+		return key
+	}
+	for _, bits := range []int{2048, 3072} {
+		signedBy(fmt.Sprintf("RSA %d", bits), makeRSA(bits), x509.SHA256WithRSA, x509.SHA384WithRSAPSS, x509.SHA512WithRSA)
+	}
+	short := makeRSA(1024)
+	signedBy("RSA 1024", short, x509.SHA256WithRSA, x509.SHA512WithRSA)
+	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
+		signedBy(curve.Params().Name, makeKey(curve), x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512)
 	}
 	cases = append(cases, odd()...)
 	// Verdicts that differ, each for a reason: see the list in tests/interop.rs.
-	p521 := mesh{rootKey: makeKey(elliptic.P521()), issuerKey: makeKey(elliptic.P256())}
-	p521.root = certify("P-521 root", p521.rootKey, nil, nil, none)
-	p521.issuer = certify("P-521 issuer", p521.issuerKey, p521.root, p521.rootKey, none)
-	add("differs: P-521", "spiffe", p521.leaf(none), ders(p521.issuer), ders(p521.root))
+	p224 := mesh{rootKey: makeKey(elliptic.P224()), issuerKey: makeKey(elliptic.P256())}
+	p224.root = certify("P-224 root", p224.rootKey, nil, nil, none)
+	p224.issuer = certify("P-224 issuer", p224.issuerKey, p224.root, p224.rootKey, none)
+	add("differs: P-224", "spiffe", p224.leaf(none), ders(p224.issuer), ders(p224.root))
+	signedBy("differs: RSA 1024", short, x509.SHA384WithRSA)
+	signedBy("differs: RSA-PSS 1024", short, x509.SHA256WithRSAPSS)
 	explicit := newMesh("explicit", none, func(t *x509.Certificate) {
 		t.Policies = []x509.OID{oid(1, 2, 3)}
 		t.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Critical: true, Value: []byte{0x30, 3, 0x80, 1, 0}}}

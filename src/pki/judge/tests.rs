@@ -313,6 +313,22 @@ fn sentry_takes_no_sha1_root() {
 }
 
 #[test]
+fn an_anchor_that_can_not_be_checked_is_a_warning_and_no_word_about_sentry() {
+    let mut lab = Lab::new(8);
+    let (root, key) = lab.root();
+    let issuer = lab.issuer(&root, &key);
+    let odd = crate::pki::read_as_go(include_bytes!("../testdata/rsa1024-sha384-root.pem")).certificates;
+    let judged = judged(&[vec![root], odd].concat(), &issuer.chain);
+    let [problem] = &judged.problems[..] else { panic!("{judged:?}") };
+    assert_eq!(problem.severity, Severity::Warning);
+    assert!(
+        problem.what.ends_with("this tool cannot check RSA signatures with SHA-384 by keys of 1024 bits"),
+        "{problem:?}"
+    );
+    assert!(!problem.what.contains("Sentry") && problem.hint.contains("P-256"), "{problem:?}");
+}
+
+#[test]
 fn the_fiftieth_bridge_is_one_too_many() {
     let mut lab = Lab::new(7);
     let (first, key) = lab.root();

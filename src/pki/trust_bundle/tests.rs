@@ -155,8 +155,27 @@ fn more_than_fits_into_a_sidecars_environment_is_refused() {
     }
     let error = TrustBundle::from_anchors(anchors.clone()).unwrap_err();
     assert!(matches!(error.problem, PemProblem::TooLarge(size) if size > MAX_BYTES));
+    assert!(error.hint().contains("fewer"), "{}", error.hint());
+    let live = TrustBundle::published(anchors.clone()).unwrap();
+    assert_eq!(live.anchors(), anchors, "what is published already is read whatever its size");
+    assert_eq!(TrustBundle::parse_kept(live.to_pem().as_bytes()).unwrap(), live);
+    assert!(matches!(refusal(&live.to_pem()), (None, PemProblem::TooLarge(_))));
     anchors.pop();
     assert!(TrustBundle::from_anchors(anchors).is_ok());
+}
+
+/// ring checks RSA keys of 1024 bits with SHA-256 and SHA-512 alone; Go, and so Sentry, with SHA-384 as well.
+#[test]
+fn an_anchor_that_can_not_be_checked_stays_and_nobody_is_said_to_refuse_it() {
+    let [a, ..] = roots();
+    let file = format!("{a}{}", include_str!("../testdata/rsa1024-sha384-root.pem"));
+    let bundle = TrustBundle::parse(file.as_bytes()).unwrap();
+    assert_eq!(bundle.anchors().len(), 2);
+    let [oddity] = &read_as_go(file.as_bytes()).oddities[..] else { panic!("one oddity") };
+    let OddityKind::Unchecked(problem) = &oddity.what else { panic!("{oddity}") };
+    assert!(oddity.to_string().ends_with("is self-signed can't be told"), "{oddity}");
+    assert_eq!(oddity.means(), "this tool cannot tell whether Dapr takes it");
+    assert!(problem.hint().contains("P-256"), "{}", problem.hint());
 }
 
 proptest::proptest! {
