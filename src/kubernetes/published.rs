@@ -58,7 +58,6 @@ pub fn published(secret: Option<&Secret>, config_map: Option<&ConfigMap>, files:
             mirror.map(String::as_bytes),
             files,
         ),
-        key: key.as_ref().and_then(|pem| PrivateKey::parse(pem).ok()),
         ..Published::default()
     };
     let mut read = |Reading { certificates, oddities }: Reading, place: String| -> Vec<Certificate> {
@@ -69,6 +68,9 @@ pub fn published(secret: Option<&Secret>, config_map: Option<&ConfigMap>, files:
     let anchors = bundle.map(|data| read(read_as_go(&data), at("Secret", &files.ca))).unwrap_or_default();
     let chain = chain.map(|data| read(read_chain_as_go(&data), at("Secret", &files.issuer))).unwrap_or_default();
     let mirror = mirror.map(|data| read(read_as_go(data.as_bytes()), at("ConfigMap", &files.ca))).unwrap_or_default();
+    let (key, odd_key) = key.map(|pem| PrivateKey::read_as_go(&pem)).unwrap_or_default();
+    published.oddities.extend(odd_key.map(|oddity| (at("Secret", &files.key), oddity)));
+    published.key = key;
     published.anchors = anchors;
     published.mirror = mirror;
     published.chain = chain;
@@ -132,6 +134,17 @@ mod tests {
         assert!(matches!(pair(&full, &[("ca.crt", "A\n")]), Pair::Unequal(why) if why.contains("differ")));
         assert!(matches!(pair(&full, &[]), Pair::Unequal(why) if why.contains("ConfigMap")));
         assert!(matches!(pair(&full[..2], &[("ca.crt", "A")]), Pair::Unequal(why) if why.contains("issuer.key")));
+    }
+
+    #[test]
+    fn a_key_that_sentry_does_not_get_at_is_odd_and_usable() {
+        let key = include_str!("../pki/testdata/p256-sec1-parameters.pem");
+        let (secret, _) = objects(&[("issuer.key", key)], &[]);
+        let seen = published(Some(&secret), None, &Sentry::default());
+        assert!(seen.key.is_some());
+        let [(place, oddity)] = &seen.oddities[..] else { panic!("{:?}", seen.oddities) };
+        assert_eq!(place, "Secret dapr-trust-bundle key issuer.key");
+        assert!(oddity.to_string().contains("EC PARAMETERS"), "{oddity}");
     }
 
     #[test]

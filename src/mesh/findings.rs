@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::layers::{Dependent, Layer, LayerKind, live_bridges, refusing};
 use super::{Consumer, Fence, Observed, Owner, Pair, Phase, Role};
 use crate::duration::in_words;
-use crate::pki::{Fingerprint, Profile};
+use crate::pki::{Fingerprint, OddityKind, Profile};
 
 /// How urgent a finding is, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,6 +168,8 @@ impl Found<'_> {
         let trouble = match &published.key {
             Some(key) if key.matches(issuer) => None,
             Some(_) => Some("`issuer.key` does not belong to `issuer.crt`"),
+            // Why: Sentry may well use a key that this tool can't, and that is told as an oddity.
+            None if published.oddities.iter().any(|(_, odd)| matches!(odd.what, OddityKind::ForeignKey(_))) => None,
             None if published.pair == Pair::Equal => Some("`issuer.key` cannot be used"),
             None => None,
         };

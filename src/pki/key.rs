@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::mint::Entropy;
 use super::pem::{self, Block};
-use super::{Certificate, Fingerprint};
+use super::{Certificate, Fingerprint, Oddity, OddityKind};
 
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
@@ -148,6 +148,28 @@ impl PrivateKey {
             "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted("PKCS#8")),
             other => Err(KeyError::Block(other.to_owned())),
         }
+    }
+
+    /// Reads a key that is published as Sentry does (`DecodePEMPrivateKey` in `kit/crypto/pem/pem.go`): the first block alone. Tells what is odd;
+    /// where Sentry gets no key, one that [`parse`](Self::parse) finds is still good to mend things with.
+    pub fn read_as_go(pem: &[u8]) -> (Option<Self>, Option<Oddity>) {
+        let Some(block) = pem::decode(pem, 0) else {
+            return (Self::parse(pem).ok(), Some(Oddity { line: None, what: OddityKind::NoKey(KeyError::NotPem) }));
+        };
+        let read = match block.label.as_str() {
+            "EC PRIVATE KEY" => Self::from_sec1(&block.bytes, None),
+            "RSA PRIVATE KEY" => Self::from_pkcs1(&block.bytes),
+            "PRIVATE KEY" => Self::from_pkcs8_der(&block.bytes),
+            _ => Err(KeyError::Block(block.label.clone())),
+        };
+        let what = match read {
+            Ok(key) => return (Some(key), None),
+            Err(error @ (KeyError::NoPublicHalf | KeyError::Rsa)) => OddityKind::ForeignKey(error),
+            Err(KeyError::Curve(curve)) if curve.starts_with("P-") => OddityKind::ForeignKey(KeyError::Curve(curve)),
+            Err(error) => OddityKind::NoKey(error),
+        };
+        let usable = matches!(what, OddityKind::NoKey(_)).then(|| Self::parse(pem).ok()).flatten();
+        (usable, Some(Oddity { line: Some(pem::line_number(pem, block.begin)), what }))
     }
 
     /// Makes a P-256 key out of 32 bytes of `entropy`, drawn again in the vanishing case that they are no valid scalar.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::pem::{self, PemProblem, check_anchor};
-use super::{Certificate, Fingerprint};
+use super::{Certificate, Fingerprint, KeyError};
 
 /// What a Dapr component has in hand after reading a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub enum OddityKind {
     NotAnAnchor(PemProblem),
     /// Sentry may refuse the bundle because of it; this tool can't tell.
     Unchecked(PemProblem),
+    /// Sentry finds no key that it can use in the first block, and looks at no other.
+    NoKey(KeyError),
+    /// Sentry may use the key in the first block; this tool can't.
+    ForeignKey(KeyError),
 }
 
 impl Oddity {
@@ -50,6 +54,8 @@ impl Oddity {
     pub fn means(&self) -> &'static str {
         match self.what {
             OddityKind::Unchecked(_) => "this tool cannot tell whether Dapr takes it",
+            OddityKind::NoKey(_) => "Sentry exits when it starts",
+            OddityKind::ForeignKey(_) => "no bridge can be signed with it",
             _ => "Dapr reads less or other than what stands there",
         }
     }
@@ -66,6 +72,8 @@ impl fmt::Display for Oddity {
                 write!(f, "{problem}, so the whole bundle is refused")
             }
             OddityKind::NeverReached => write!(f, "this certificate is never read"),
+            OddityKind::NoKey(error) => write!(f, "Sentry takes the first block, and no key from it: {error}"),
+            OddityKind::ForeignKey(error) => write!(f, "this tool cannot use the key: {error}"),
             OddityKind::Duplicate(fingerprint) => {
                 write!(f, "certificate {} is there twice", fingerprint.short())
             }

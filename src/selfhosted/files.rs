@@ -74,12 +74,13 @@ impl Files {
         let chain = chain.map(read_chain_as_go).unwrap_or_default();
         let at = |name: &'static str| move |oddity| (place(name), oddity);
         let oddities = trust.oddities.into_iter().map(at(TRUST)).chain(chain.oddities.into_iter().map(at(CHAIN)));
-        let oddities = oddities.collect();
+        let (key, odd_key) = key.map(PrivateKey::read_as_go).unwrap_or_default();
+        let oddities = oddities.chain(odd_key.into_iter().map(at(KEY))).collect();
         Published {
             mirror: trust.certificates.clone(),
             anchors: trust.certificates,
             chain: chain.certificates,
-            key: key.and_then(|key| PrivateKey::parse(key).ok()),
+            key,
             pair: self.pair(),
             oddities,
             secret: self.version(),

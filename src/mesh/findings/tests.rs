@@ -184,6 +184,18 @@ fn an_issuer_key_that_does_not_fit_is_an_error(#[case] key: Option<PrivateKey>, 
 }
 
 #[test]
+fn an_issuer_key_that_only_sentry_can_use_is_a_warning() {
+    let ca = Ca::born(now(), 200, &mut chance());
+    let mut seen = cluster(&[&ca], &ca.issuer);
+    let (key, oddity) = PrivateKey::read_as_go(include_bytes!("../../pki/testdata/p521.pem"));
+    seen.published.key = key;
+    seen.published.oddities.extend(oddity.map(|oddity| ("Secret".to_owned(), oddity)));
+    let found = found(&seen, None);
+    let finding = only(&found);
+    assert_eq!((finding.severity, &finding.means[..]), (Severity::Warning, "no bridge can be signed with it"));
+}
+
+#[test]
 fn an_issuer_of_another_root_is_an_error() {
     let entropy = &mut chance();
     let (one, other) = (Ca::new(200, entropy), Ca::new(200, entropy));

@@ -78,6 +78,38 @@ fn of_several_keys_none_is_taken() {
     assert!(PrivateKey::parse(&with_certificate).is_ok());
 }
 
+/// What Sentry makes of a live `issuer.key`, and whether this tool can use the key all the same.
+#[rstest]
+#[case::its_own(P256_PKCS8, None, true)]
+#[case::sec1(include_bytes!("../testdata/p256-sec1.pem"), None, true)]
+#[case::two_and_the_first_is_right(&[P256_PKCS8, RSA_PKCS8].concat(), None, true)]
+#[case::parameters_first(include_bytes!("../testdata/p256-sec1-parameters.pem"), Some("`EC PARAMETERS` is not a private key"), true)]
+#[case::certificate_first(&[&include_bytes!("../testdata/sha1-root.pem")[..], P256_PKCS8].concat(), Some("`CERTIFICATE` is not"), true)]
+#[case::byte_order_mark(&[&b"\xef\xbb\xbf"[..], P256_PKCS8].concat(), Some("no private key"), true)]
+#[case::encrypted(include_bytes!("../testdata/encrypted-pkcs8.pem"), Some("`ENCRYPTED PRIVATE KEY` is not"), false)]
+#[case::x25519(include_bytes!("../testdata/x25519.pem"), Some("X25519"), false)]
+#[case::nothing(b"", Some("no private key"), false)]
+fn a_live_key_is_read_as_sentry_reads_it(#[case] file: &[u8], #[case] odd: Option<&str>, #[case] usable: bool) {
+    let (key, oddity) = PrivateKey::read_as_go(file);
+    assert_eq!(key.map(|key| key.to_pem().as_bytes() == P256_PKCS8), usable.then_some(true));
+    assert_eq!(oddity.is_some(), odd.is_some());
+    if let (Some(oddity), Some(odd)) = (oddity, odd) {
+        assert!(matches!(oddity.what, OddityKind::NoKey(_)) && oddity.to_string().contains(odd), "{oddity}");
+        assert_eq!(oddity.means(), "Sentry exits when it starts");
+    }
+}
+
+#[rstest]
+#[case::p521(include_bytes!("../testdata/p521.pem"), "curve `P-521`")]
+#[case::rsa1024(include_bytes!("../testdata/rsa1024.pem"), "RSA")]
+fn a_live_key_that_only_sentry_can_use_is_said_to_be_that(#[case] file: &[u8], #[case] odd: &str) {
+    let (key, oddity) = PrivateKey::read_as_go(file);
+    assert!(key.is_none());
+    let oddity = oddity.unwrap();
+    assert!(matches!(oddity.what, OddityKind::ForeignKey(_)) && oddity.to_string().contains(odd), "{oddity}");
+    assert!(!oddity.means().contains("Sentry exits"), "{oddity}");
+}
+
 #[test]
 fn a_key_matches_its_own_certificate_alone() {
     let mut lab = Lab::new(1);
