@@ -251,7 +251,7 @@ impl Certificate {
 
     /// One PEM block, LF line ends, one final newline.
     pub fn to_pem(&self) -> String {
-        pem::encode("CERTIFICATE", self.der())
+        pem::encode("CERTIFICATE", self.der()).to_string()
     }
 }
 

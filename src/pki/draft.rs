@@ -63,7 +63,7 @@ impl Draft {
         let recorder = Recorder { key: &key_pair, signed: RefCell::default() };
         let mut signer = CertificateParams::default();
         signer.key_identifier_method = KeyIdMethod::PreSpecified(issuer_id.unwrap_or_default().to_vec());
-        let draft = self.params.signed_by(&key_pair, &rcgen::Issuer::new(signer, &recorder))?;
+        let draft = self.params.signed_by(&*key_pair, &rcgen::Issuer::new(signer, &recorder))?;
 
         let tbs =
             replace_names(&recorder.signed.into_inner(), subject, spki, issuer).ok_or(MintError::ReadBack(None))?;

@@ -26,6 +26,11 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 
 /// A private key that can sign. It has no way to be printed, and its memory is wiped.
+///
+/// ```compile_fail
+/// # fn key() -> mtls::pki::PrivateKey { unimplemented!() }
+/// format!("{:?}", key());
+/// ```
 #[derive(Clone)]
 pub struct PrivateKey {
     pkcs8: Zeroizing<Vec<u8>>,
@@ -133,18 +138,18 @@ impl PrivateKey {
                 Some(block) => KeyError::Block(block.label.clone()),
             });
         };
-        let der = Zeroizing::new(key.bytes.clone());
+        let der = &key.bytes;
         if key.headers.iter().any(|(name, value)| name == "Proc-Type" && value.contains("ENCRYPTED")) {
             return Err(KeyError::Encrypted("Proc-Type: 4,ENCRYPTED"));
         }
         match key.label.as_str() {
-            "PRIVATE KEY" => Self::from_pkcs8_der(&der),
+            "PRIVATE KEY" => Self::from_pkcs8_der(der),
             "EC PRIVATE KEY" => {
                 let parameters = blocks.iter().find(|block| block.label == "EC PARAMETERS");
                 let curve = parameters.and_then(|block| ObjectIdentifier::from_der(&block.bytes).ok());
-                Self::from_sec1(&der, curve)
+                Self::from_sec1(der, curve)
             }
-            "RSA PRIVATE KEY" => Self::from_pkcs1(&der),
+            "RSA PRIVATE KEY" => Self::from_pkcs1(der),
             "ENCRYPTED PRIVATE KEY" => Err(KeyError::Encrypted("PKCS#8")),
             other => Err(KeyError::Block(other.to_owned())),
         }
@@ -218,7 +223,7 @@ impl PrivateKey {
 
     /// PKCS#8 in PEM: what Dapr writes itself.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))
+        pem::encode("PRIVATE KEY", &self.pkcs8)
     }
 
     /// The SHA-256 of [`spki_der`](Self::spki_der): names the key without showing it.
@@ -227,7 +232,7 @@ impl PrivateKey {
     }
 
     /// The form in which rcgen signs with it.
-    pub(super) fn signing_key(&self) -> KeyPair {
+    pub(super) fn signing_key(&self) -> Zeroizing<KeyPair> {
         key_pair(&self.pkcs8, self.algorithm.signing()).expect("it was read the same way when this key was made")
     }
 
@@ -269,13 +274,6 @@ impl PrivateKey {
     }
 }
 
-/// Says the kind of key and no more.
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PrivateKey({})", self.algorithm)
-    }
-}
-
 impl Algorithm {
     /// Whether the Sentry of Dapr `version` can sign with such a key; otherwise which versions can. Unknown: whether every version can.
     /// Sentry 1.12 to 1.16.14 and 1.17.0 to 1.17.6 crash on issuer keys that are not ECDSA.
@@ -311,8 +309,9 @@ impl fmt::Display for Algorithm {
     }
 }
 
-fn key_pair(pkcs8: &[u8], signing: &'static SignatureAlgorithm) -> Option<KeyPair> {
-    KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.into(), signing).ok()
+/// rcgen keeps a copy of `pkcs8`, which it does not wipe by itself.
+fn key_pair(pkcs8: &[u8], signing: &'static SignatureAlgorithm) -> Option<Zeroizing<KeyPair>> {
+    KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.into(), signing).ok().map(Zeroizing::new)
 }
 
 fn wrap(oid: ObjectIdentifier, parameters: Option<AnyRef<'_>>, inner: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
 
 use super::{Certificate, CertificateError, Fingerprint};
 
@@ -136,7 +137,8 @@ impl PemProblem {
 pub(super) struct Block {
     pub(super) label: String,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) bytes: Vec<u8>,
+    /// May be a key.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
     /// Offset of its `-----BEGIN`.
     pub(super) begin: usize,
     /// Offset of what follows its last line.
@@ -191,9 +193,11 @@ pub(super) fn decode(data: &[u8], from: usize) -> Option<Block> {
         if !line(after, 0).0.is_empty() {
             continue;
         }
-        let body: Vec<u8> =
-            data.get(at..end).unwrap_or_default().iter().copied().filter(|b| !b" \t\r\n".contains(b)).collect();
-        let Ok(bytes) = BASE64.decode(&body) else {
+        let text = data.get(at..end).unwrap_or_default();
+        // Why: a buffer that grows leaves copies of a key behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(text.len()));
+        body.extend(text.iter().filter(|byte| !b" \t\r\n".contains(byte)));
+        let Ok(bytes) = BASE64.decode(&*body).map(Zeroizing::new) else {
             continue;
         };
         let next = line(data, end + 1).1;
@@ -270,17 +274,18 @@ pub(super) fn check_anchor(certificate: &Certificate) -> Result<(), PemProblem> 
 }
 
 /// One block: LF line ends, 64 characters a line, one final newline.
-pub(super) fn encode(label: &str, der: &[u8]) -> String {
-    let body = BASE64.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
+pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(BASE64.encode(der));
+    let around = "-----BEGIN -----\n-----END -----\n".len() + 2 * label.len();
+    // Why: a buffer that grows leaves copies of a key behind.
+    let mut pem = Zeroizing::new(String::with_capacity(around + body.len() + body.len().div_ceil(LINE)));
+    pem.extend(["-----BEGIN ", label, "-----\n"]);
     for chunk in body.as_bytes().chunks(LINE) {
         pem.extend(chunk.iter().map(|byte| char::from(*byte)));
         pem.push('\n');
     }
-    pem + "-----END "
-        + label
-        + "-----
-"
+    pem.extend(["-----END ", label, "-----\n"]);
+    pem
 }
 
 /// Counted from 1.
@@ -308,4 +313,19 @@ fn find(data: &[u8], pattern: &[u8]) -> Option<usize> {
 
 fn rfind(data: &[u8], pattern: &[u8]) -> Option<usize> {
     data.windows(pattern.len()).rposition(|window| window == pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_buffer_of_a_key_grows() {
+        for length in [0, 1, 47, 48, 49, 138, 1216] {
+            let der = vec![7; length];
+            let pem = encode("PRIVATE KEY", &der);
+            assert_eq!(pem.capacity(), pem.len(), "of {length} bytes");
+            assert_eq!(*decode(pem.as_bytes(), 0).unwrap().bytes, der);
+        }
+    }
 }

@@ -118,12 +118,6 @@ fn a_key_matches_its_own_certificate_alone() {
     assert!(one_key.matches(&one) && !one_key.matches(&two));
 }
 
-#[test]
-fn debug_shows_the_kind_of_key_and_no_more() {
-    let key = PrivateKey::parse(P256_PKCS8).unwrap();
-    assert_eq!(format!("{key:?}"), "PrivateKey(ECDSA P-256)");
-}
-
 proptest::proptest! {
     #[test]
     fn no_file_makes_the_parser_panic(file: Vec<u8>, text in "(-----BEGIN (EC )?PRIVATE KEY-----\n[A-Za-z0-9+/=:]{0,80}\n-----END (EC )?PRIVATE KEY-----\n)?") {

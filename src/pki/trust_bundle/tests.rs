@@ -95,7 +95,7 @@ fn a_byte_order_mark_hides_the_first() {
 #[test]
 fn a_block_that_does_not_parse_spoils_the_whole() {
     let [a, ..] = roots();
-    let file = format!("{a}{}", pem::encode("CERTIFICATE", b"\x30\x03\x02\x01\x01"));
+    let file = format!("{a}{}", pem::encode("CERTIFICATE", b"\x30\x03\x02\x01\x01").as_str());
     assert_eq!(read(&file), [0; 0]);
     assert!(matches!(refusal(&file), (Some(_), PemProblem::Unreadable(_))));
 }
