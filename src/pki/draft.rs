@@ -4,16 +4,16 @@ use std::cell::RefCell;
 
 use jiff::{Timestamp, Unit};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SignatureAlgorithm, SigningKey,
 };
 use time::OffsetDateTime;
 
-use super::der::{BIT_STRING, Der, OID, SEQUENCE, SET, encode};
+use super::der::{BIT_STRING, BOOLEAN, Der, OID, SEQUENCE, SET, encode};
 use super::mint::{Entropy, MintError, Validity};
 use super::{Certificate, PrivateKey};
 
-pub(super) const CA_USAGES: [KeyUsagePurpose; 3] =
+const CA_USAGES: [KeyUsagePurpose; 3] =
     [KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 pub(super) const EMPTY_NAME: &[u8] = &[SEQUENCE, 0];
 const UTF8_STRING: u8 = 0x0c;
@@ -41,10 +41,21 @@ impl Draft {
         Ok(Self { params, serial })
     }
 
-    pub(super) fn ca(mut self, id: &[u8]) -> Self {
-        self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    /// A CA with this subject key identifier, or with none.
+    /// # Why
+    /// rcgen gives every CA one, by default that of the key that signs. One that the older certificate of the same key lacks would part from what was
+    /// issued under that one: openssl compares it with their authority key identifier.
+    pub(super) fn ca(mut self, id: Option<&[u8]>) -> Self {
         self.params.key_usages = CA_USAGES.to_vec();
-        self.params.key_identifier_method = KeyIdMethod::PreSpecified(id.to_vec());
+        if let Some(id) = id {
+            self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            self.params.key_identifier_method = KeyIdMethod::PreSpecified(id.to_vec());
+        } else {
+            let mut constraints =
+                CustomExtension::from_oid_content(&[2, 5, 29, 19], encode(SEQUENCE, &encode(BOOLEAN, &[0xff])));
+            constraints.set_criticality(true);
+            self.params.custom_extensions.push(constraints);
+        }
         self
     }
 
@@ -137,8 +148,13 @@ pub(super) fn encode_name(attributes: &[(DnType, &str)]) -> Result<Vec<u8>, Mint
 
 /// RFC 7093 §2 method 1: the first 20 bytes of the SHA-256 of the public key.
 pub(super) fn key_id(key: &PrivateKey) -> Vec<u8> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, key.signing_key().der_bytes());
-    digest.as_ref()[..20].to_vec()
+    let spki = key.spki_der();
+    let bits = Der::new(&spki).inside(SEQUENCE).and_then(|mut spki| {
+        spki.any()?;
+        spki.bits()
+    });
+    let public = bits.expect("this tool encoded it").right_aligned();
+    ring::digest::digest(&ring::digest::SHA256, &public).as_ref()[..20].to_vec()
 }
 
 fn whole_seconds(at: Timestamp) -> OffsetDateTime {

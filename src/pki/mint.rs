@@ -5,9 +5,9 @@
 
 use jiff::Timestamp;
 use rcgen::string::Ia5String;
-use rcgen::{BasicConstraints, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType};
+use rcgen::{DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
 
-use super::draft::{CA_USAGES, Draft, EMPTY_NAME, encode_name, key_id};
+use super::draft::{Draft, EMPTY_NAME, encode_name, key_id};
 use super::{Certificate, CertificateError, Fingerprint, Issuer, PrivateKey};
 
 /// Fills a buffer with bytes that nobody can guess.
@@ -70,10 +70,11 @@ pub fn root(trust_domain: &str, key: &PrivateKey, v: &Validity, e: Entropy<'_>) 
     let subject =
         encode_name(&[(DnType::OrganizationName, trust_domain), (DnType::CommonName, &format!("root {number:012x}"))])?;
     let id = key_id(key);
-    draft.ca(&id).sign(&subject, &key.spki_der(), &subject, Some(&id), key)
+    draft.ca(Some(&id)).sign(&subject, &key.spki_der(), &subject, Some(&id), key)
 }
 
-/// Renews a trust anchor with its own key: Subject and subject key identifier stay, so that everything under `live` verifies under it too.
+/// Renews a trust anchor with its own key: Subject and subject key identifier stay, so that everything under `live` verifies under it too,
+/// and it has none if `live` has none.
 pub fn same_key_root(
     live: &Certificate,
     key: &PrivateKey,
@@ -81,8 +82,8 @@ pub fn same_key_root(
     e: Entropy<'_>,
 ) -> Result<Certificate, MintError> {
     check_key(live, key)?;
-    let id = live.subject_key_id().map_or_else(|| key_id(key), <[u8]>::to_vec);
-    Draft::new(v, e)?.ca(&id).sign(live.subject_der(), live.spki_der(), live.subject_der(), Some(&id), key)
+    let id = live.subject_key_id();
+    Draft::new(v, e)?.ca(id).sign(live.subject_der(), live.spki_der(), live.subject_der(), id, key)
 }
 
 /// Makes an issuer in the shape of Sentry's own (`sentry/server/ca/cert.go`): `O=spiffe://<trust domain>/ns/<namespace>/dapr-sentry`.
@@ -99,7 +100,7 @@ pub fn issuer(
     check_signer(root, root_key)?;
     let name = format!("spiffe://{trust_domain}/ns/{namespace}/dapr-sentry");
     let subject = encode_name(&[(DnType::OrganizationName, &name)])?;
-    Draft::new(v, e)?.ca(&key_id(key)).sign(
+    Draft::new(v, e)?.ca(Some(&key_id(key))).sign(
         &subject,
         &key.spki_der(),
         root.subject_der(),
@@ -108,7 +109,7 @@ pub fn issuer(
     )
 }
 
-/// Makes the bridge: `subject` once more, signed by `by`. Same Subject, key and subject key identifier, so that certificates under `subject` chain
+/// Makes the bridge: `subject` once more, signed by `by`. Same Subject, key and subject key identifier (or none), so that certificates under `subject` chain
 /// through it; it ends with the first of `subject`, `by` and `v`.
 pub fn cross_sign(
     subject: &Certificate,
@@ -122,12 +123,7 @@ pub fn cross_sign(
         return Err(MintError::SelfSigned(subject.subject().to_owned()));
     }
     let not_after = v.not_after.min(subject.not_after()).min(by.not_after());
-    let mut draft = Draft::new(&Validity { not_after, ..*v }, e)?;
-    draft.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    draft.params.key_usages = CA_USAGES.to_vec();
-    if let Some(id) = subject.subject_key_id() {
-        draft.params.key_identifier_method = KeyIdMethod::PreSpecified(id.to_vec());
-    }
+    let draft = Draft::new(&Validity { not_after, ..*v }, e)?.ca(subject.subject_key_id());
     draft.sign(subject.subject_der(), subject.spki_der(), by.subject_der(), by.subject_key_id(), by_key)
 }
 
@@ -234,7 +230,7 @@ mod tests {
         let subject = encode(SEQUENCE, &[attribute(0x13, "one"), attribute(0x0c, "two")].concat());
         let key = lab.key();
         let id = key_id(&key);
-        let draft = Draft::new(&validity(), &mut lab.entropy()).unwrap().ca(&id);
+        let draft = Draft::new(&validity(), &mut lab.entropy()).unwrap().ca(Some(&id));
         let odd = draft.sign(&subject, &key.spki_der(), &subject, Some(&id), &key).unwrap();
         assert_eq!(odd.subject_der(), subject);
         let renewed = same_key_root(&odd, &key, &validity(), &mut lab.entropy()).unwrap();
@@ -244,6 +240,25 @@ mod tests {
         let (other, _) = lab.root();
         let bridge = cross_sign(&other, &odd, &key, &validity(), &mut lab.entropy()).unwrap();
         assert!(bridge.issuer_der() == subject && bridge.signed_by(&odd));
+    }
+
+    #[test]
+    fn a_root_without_a_key_identifier_gets_none() {
+        let mut lab = Lab::new(9);
+        let key = lab.key();
+        let name = encode_name(&[(DnType::OrganizationName, "bare")]).unwrap();
+        let draft = Draft::new(&validity(), &mut lab.entropy()).unwrap().ca(None);
+        let bare = draft.sign(&name, &key.spki_der(), &name, None, &key).unwrap();
+        let renewed = same_key_root(&bare, &key, &validity(), &mut lab.entropy()).unwrap();
+        let (root, root_key) = lab.root();
+        let old = lab.issuer(&root, &root_key);
+        let bridge = lab.bridge(&bare, &old);
+        for made in [&bare, &renewed, &bridge] {
+            assert_eq!(made.subject_key_id(), None);
+            assert!(made.check_may_sign().is_ok());
+        }
+        assert!(renewed.is_anchor() && renewed.authority_key_id().is_none());
+        assert_eq!(bridge.authority_key_id(), old.certificate().subject_key_id());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Lab {
     ) -> Result<(Certificate, PrivateKey), MintError> {
         let key = self.key();
         let id = key_id(&key);
-        let mut draft = Draft::new(&validity(), &mut self.entropy())?.ca(&id);
+        let mut draft = Draft::new(&validity(), &mut self.entropy())?.ca(Some(&id));
         oddity(&mut draft.params);
         let name = encode_name(&[(rcgen::DnType::OrganizationName, &format!("odd {}", self.0))])?;
         let spki = key.spki_der();

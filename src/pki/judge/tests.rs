@@ -297,7 +297,7 @@ fn equal_subjects_do_not_make_an_issuer_self_signed() {
     let draft = crate::pki::draft::Draft::new(&validity(), &mut lab.entropy()).unwrap();
     let id = crate::pki::draft::key_id(&key);
     let issuer = draft
-        .ca(&id)
+        .ca(Some(&id))
         .sign(root.subject_der(), &key.spki_der(), root.subject_der(), root.subject_key_id(), &root_key)
         .unwrap();
     assert!(!issuer.self_signed());
