@@ -119,8 +119,12 @@ impl PemProblem {
                 "keep only the `CERTIFICATE` blocks; `openssl x509 -in FILE` rewrites a `TRUSTED CERTIFICATE`"
             }
             PemProblem::PrivateKey(_) => "take the key out of this file; if others could read it, make a new one",
-            PemProblem::Damaged | PemProblem::Unreadable(_) => {
+            PemProblem::Damaged
+            | PemProblem::Unreadable(CertificateError::Malformed(_) | CertificateError::TrailingData(_)) => {
                 "copy the file again from where it was made; `openssl x509 -in FILE -text` must show it"
+            }
+            PemProblem::Unreadable(_) => {
+                "have it issued again with a positive serial number, names as UTF8String, and each extension once and well-formed"
             }
             PemProblem::NotSelfSigned { why: super::SignatureError::Mismatch, .. } => {
                 "give only self-signed roots as trust anchors; intermediate and cross certificates belong into the issuer chain"

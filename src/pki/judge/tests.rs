@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::pki::testing::{Lab, at, now, path_length, permits, validity};
-use crate::pki::{Issuer, Svid, Validity, cross_sign, issuer, same_key_root};
+use crate::pki::{Issuer, LeafName, Svid, Validity, cross_sign, issuer, leaf, same_key_root};
 
 type Oddity = Box<dyn FnOnce(&mut CertificateParams)>;
 
@@ -56,6 +56,7 @@ fn what_is_minted_here_is_fine_for_all() {
 #[case::expired_issuer(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.not_after = rcgen::date_time_ymd(2026, 5, 1)), &[Refuser::Sentry, Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "expired at 2026-05-01", "renew")]
 #[case::expired_root(Box::new(|p: &mut CertificateParams| p.not_after = rcgen::date_time_ymd(2026, 5, 1)), Box::new(|_: &mut _| {}), &[Refuser::Sentry, Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "expired at 2026-05-01", "renew")]
 #[case::issuer_of_tomorrow(Box::new(|_: &mut _| {}), Box::new(|p: &mut CertificateParams| p.not_before = rcgen::date_time_ymd(2026, 6, 2)), &[Refuser::Sentry, Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "valid only from 2026-06-02", "clock")]
+#[case::root_of_tomorrow(Box::new(|p: &mut CertificateParams| p.not_before = rcgen::date_time_ymd(2026, 6, 2)), Box::new(|_: &mut _| {}), &[Refuser::Sentry, Refuser::Sidecar, Refuser::Webhook, Refuser::Etcd], "valid only from 2026-06-02", "clock")]
 fn each_odd_ca_is_refused_by_those_who_will(
     #[case] root: Oddity,
     #[case] issuer: Oddity,
@@ -142,7 +143,8 @@ fn an_anchor_that_is_a_bridge_makes_sentry_exit() {
     let judged = judged(&[old, bridge], &issuer.chain);
     let [problem] = &judged.problems[..] else { panic!("{judged:?}") };
     assert_eq!(problem.by, [Refuser::Sentry]);
-    assert!(problem.what.contains("not a self-signed CA certificate"));
+    assert!(problem.what.contains("not a self-signed CA certificate"), "{problem:?}");
+    assert!(problem.hint.contains("cross certificates belong into the issuer chain"), "{problem:?}");
 }
 
 #[test]
@@ -156,6 +158,7 @@ fn a_chain_out_of_order_makes_sentry_exit() {
     let judged = judged(&[old], &chain);
     assert_eq!(judged.problems[0].by, [Refuser::Sentry]);
     assert!(judged.problems[0].what.contains("not signed by the next"), "{judged:?}");
+    assert!(judged.problems[0].hint.starts_with("put the issuer first"), "{judged:?}");
 }
 
 #[test]
@@ -165,9 +168,12 @@ fn a_foreign_root_and_a_foreign_key_are_named() {
     let issuer = lab.issuer(&root, &key);
     let (other, other_key) = lab.root();
     let judged = judge(&[other], &issuer.chain, Some(&other_key), &mesh(None), now(), now());
-    let all: Vec<&str> = judged.problems.iter().map(|problem| problem.what.as_str()).collect();
-    assert!(all.iter().any(|what| what.starts_with("no trust anchor signed `O=spiffe://")), "{all:?}");
-    assert!(all.iter().any(|what| what.starts_with("the issuer key is not the one of")), "{all:?}");
+    let told = |what: &str, hint: &str, by: &[Refuser]| {
+        let problem = judged.problems.iter().find(|problem| problem.what.starts_with(what));
+        problem.is_some_and(|problem| problem.hint.contains(hint) && problem.by == by)
+    };
+    assert!(told("no trust anchor signed `O=spiffe://", "needs the root that signed it", &everyone()), "{judged:?}");
+    assert!(told("the issuer key is not the one of", "give the key that", &[Refuser::Sentry]), "{judged:?}");
 }
 
 #[rstest]
@@ -232,9 +238,10 @@ fn a_bridge_needs_path_length_to_spare(
     assert_eq!(old_only.is_usable(), accepted, "{old_only:?}");
     if !accepted {
         assert!(old_only.problems[0].what.contains("further certificates below it"), "{old_only:?}");
+        assert!(old_only.problems[0].hint.contains("without a path length"), "{old_only:?}");
     }
     assert!(judged(std::slice::from_ref(&new_root), &chain).is_usable());
-    assert!(judged(&[new_root, old_root], &chain).is_usable(), "whoever holds both takes the short way");
+    assert!(judged(&[new_root, old_root], &chain).is_usable(), "whoever holds both takes the short way, Sentry too");
 }
 
 #[test]
@@ -278,6 +285,41 @@ fn a_bridge_ends_with_the_old_root_but_harms_nobody_who_has_the_new_one() {
 }
 
 #[test]
+fn a_bridge_ends_with_the_old_issuer_if_that_is_first() {
+    let mut lab = Lab::new(4);
+    let (old_root, old_key) = lab.root();
+    let soon = |p: &mut CertificateParams| p.not_after = rcgen::date_time_ymd(2026, 6, 3);
+    let (certificate, key) = lab.odd(Some((&old_root, &old_key)), soon);
+    let old = Issuer { chain: vec![certificate], key };
+    let (new_root, new_key) = lab.root();
+    let mut chain = lab.issuer(&new_root, &new_key).chain;
+    chain.push(lab.bridge(&new_root, &old));
+    chain.extend(old.chain);
+    assert_eq!(judged(std::slice::from_ref(&old_root), &chain).until, Some(at("2026-06-03T00:00:00Z")));
+    assert_eq!(judged(&[old_root, new_root], &chain).until, Some(validity().not_after));
+}
+
+/// SVIDs outlive the switch by their TTL: who takes one that was not issued again yet.
+#[test]
+fn an_old_svid_needs_the_old_root_and_a_live_issuer() {
+    let mut lab = Lab::new(4);
+    let soon = |p: &mut CertificateParams| p.not_after = rcgen::date_time_ymd(2026, 6, 3);
+    let (old_root, old_key) = lab.root();
+    let (certificate, key) = lab.odd(Some((&old_root, &old_key)), soon);
+    let old = Issuer { chain: vec![certificate], key };
+    let (new_root, _) = lab.root();
+    let id = LeafName::Spiffe("spiffe://public/ns/default/app".into());
+    let svid = leaf(&old, id, &lab.key(), &validity(), &mut lab.entropy()).unwrap();
+    let shown_to = |anchors: &[Certificate], at| verify(Shown::Leaf(&svid), &old.chain, anchors, Profile::Spiffe, at);
+    let both = [new_root.clone(), old_root];
+    assert_eq!(shown_to(&both, now()), Ok(at("2026-06-03T00:00:00Z")));
+    assert_eq!(shown_to(&both, at("2026-06-04T00:00:00Z")), Err(Refusal::Expired(old.chain[0].clone())));
+    assert!(
+        matches!(shown_to(&[new_root], now()), Err(Refusal::UnknownAuthority { of: Some(of), .. }) if of == old.chain[0])
+    );
+}
+
+#[test]
 fn a_root_renewed_with_its_key_verifies_the_old_issuer_and_another_subject_does_not() {
     let mut lab = Lab::new(5);
     let (old, key) = lab.root();
@@ -309,7 +351,10 @@ fn sentry_takes_no_sha1_root() {
     let sha1 = crate::pki::read_as_go(include_bytes!("../testdata/sha1-root.pem")).certificates;
     let (_, issuer, _) = ca(|_| {}, |_| {});
     let judged = judged(&sha1, &issuer.chain);
-    assert!(judged.problems[0].what.contains("not a self-signed CA certificate"), "{judged:?}");
+    let [problem, ..] = &judged.problems[..] else { panic!("it was accepted") };
+    assert!(problem.what.contains("not a self-signed CA certificate") && problem.what.contains("SHA-1"), "{problem:?}");
+    assert_eq!(problem.by, [Refuser::Sentry]);
+    assert!(problem.hint.contains("SHA-256"), "{problem:?}");
 }
 
 #[test]

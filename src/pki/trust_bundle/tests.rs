@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::pki::reading::{Oddity, OddityKind, read_as_go};
-use crate::pki::{Fingerprint, pem};
+use crate::pki::{CertificateError, Fingerprint, pem};
 
 /// Three roots as PEM.
 fn roots() -> [String; 3] {
@@ -98,6 +98,23 @@ fn a_block_that_does_not_parse_spoils_the_whole() {
     let file = format!("{a}{}", pem::encode("CERTIFICATE", b"\x30\x03\x02\x01\x01").as_str());
     assert_eq!(read(&file), [0; 0]);
     assert!(matches!(refusal(&file), (Some(_), PemProblem::Unreadable(_))));
+}
+
+/// One that any other tool shows, and that Go refuses.
+#[test]
+fn a_negative_serial_number_spoils_the_whole() {
+    let [a, b, _] = roots();
+    let mut der = pem::decode(b.as_bytes(), 0).unwrap().bytes.to_vec();
+    let serial = der.windows(2).position(|pair| pair == [0x02, 0x10]).unwrap() + 2;
+    der[serial] |= 0x80;
+    let file = format!("{a}{}", pem::encode("CERTIFICATE", &der).as_str());
+    let line = a.lines().count() + 1;
+    let problem = PemProblem::Unreadable(CertificateError::NegativeSerial);
+    let refused = Oddity { line: Some(line), what: OddityKind::RefusedWhole(problem.clone()) };
+    let reading = read_as_go(file.as_bytes());
+    assert!(reading.certificates.is_empty() && reading.oddities.contains(&refused), "{reading:?}");
+    assert!(problem.hint().contains("positive serial number"), "{}", problem.hint());
+    assert_eq!(refusal(&file), (Some(line), problem));
 }
 
 #[test]
