@@ -111,7 +111,8 @@ impl Kubernetes {
     /// answers carry what is stored now; the loop's next look reads both objects again.
     async fn write_pair(&self, pair: &PairWrite<'_>) -> Result<(), Unwritten> {
         let api = &self.connection.api;
-        let map = pair.config_map(api, false).await;
+        // Why: where a killed run has made this half, the repair is the missing one.
+        let map = if pair.map_before == pair.bundle { Ok(()) } else { pair.config_map(api, false).await };
         let unwritten = match pair.settle(map, Half::ConfigMap, api).await {
             Ok(()) => {
                 let secret = match pair.secret(api, false).await {

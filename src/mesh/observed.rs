@@ -110,9 +110,15 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether a consumer is a process of this service: an etcd peer is one of the scheduler's.
-    pub fn runs(&self, consumer: &Consumer) -> bool {
-        let role = if consumer.role == Role::EtcdPeer { &Role::Scheduler } else { &consumer.role };
+    /// Whether what a consumer holds changes with this service: it is one of its processes, as an etcd peer is one of
+    /// the scheduler's, or a `caBundle` that it writes.
+    pub fn keeps(&self, consumer: &Consumer) -> bool {
+        let role = match &consumer.role {
+            Role::EtcdPeer => &Role::Scheduler,
+            Role::Webhook => &Role::Injector,
+            Role::Conversion => &Role::Operator,
+            role => role,
+        };
         self.role.as_ref() == Some(role)
     }
 

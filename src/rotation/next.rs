@@ -267,10 +267,7 @@ fn is_restarted(goal: &Goal, service: &Workload) -> bool {
 /// Whether the goal restarts a consumer's service anyway and has not yet: waiting for what it holds now is idle.
 fn awaits_restart(goal: &Goal, seen: &Observed, consumer: &Consumer) -> bool {
     goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane)
-        && seen
-            .control_plane
-            .iter()
-            .any(|service| service.role.as_ref() == Some(&consumer.role) && !is_restarted(goal, service))
+        && seen.control_plane.iter().any(|service| service.keeps(consumer) && !is_restarted(goal, service))
 }
 
 /// The next restart that the goal asks for, in the order of the control plane: each complete before the next.
@@ -298,13 +295,14 @@ fn blocker(goal: &Goal, service: &Workload) -> Option<String> {
 }
 
 fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
-    let theirs = |c: &&Consumer| service.runs(c) && c.phase != Phase::Terminating;
+    let theirs = |c: &&Consumer| service.keeps(c) && c.phase != Phase::Terminating;
     // Why: a Sentry reads the objects when it starts, and a caller who may not ask has no other proof.
     let is_newer =
         |c: &Consumer| c.started.is_some_and(|started| seen.published.written.is_some_and(|at| started > at));
     seen.consumers.iter().filter(theirs).any(|consumer| match consumer.role {
         Role::Sentry => is_switched(goal, seen) && !serves(consumer, &goal.target.issuer.chain) && !is_newer(consumer),
         Role::Injector if matches!(consumer.held, Answer::Forbidden(_)) => !is_newer(consumer),
+        Role::Webhook | Role::Conversion => consumer.held.proven().is_some_and(|held| !holds_target(goal, held)),
         _ => !is_proven_to_hold(goal, consumer),
     })
 }

@@ -31,7 +31,7 @@ pub fn after(seen: &Observed, step: &Move) -> Observed {
             for service in seen.control_plane.iter_mut().filter(|service| service.name == *workload) {
                 service.restarted = Some(now);
                 service.complete = true;
-                let theirs = |consumer: &&mut Consumer| service.runs(consumer);
+                let theirs = |consumer: &&mut Consumer| service.keeps(consumer);
                 for consumer in seen.consumers.iter_mut().filter(theirs) {
                     consumer.held = Answer::Proven(seen.published.anchors.clone().into());
                     consumer.holds = Answer::Proven(true);
