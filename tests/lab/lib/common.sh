@@ -2,8 +2,7 @@
 # Names, places and helpers that up, down and reset share.
 
 lab_src=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# XDG_CACHE_HOME and HOME may both be unset in a bare CI job.
-lab_dir=${MTLS_LAB_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/mtls-lab}
+lab_dir=${MTLS_LAB_DIR:-${XDG_CACHE_HOME:-${HOME:?is not set, and neither are MTLS_LAB_DIR and XDG_CACHE_HOME}/.cache}/mtls-lab}
 bin=$lab_dir/bin
 images=$lab_dir/images
 run=$lab_dir/run

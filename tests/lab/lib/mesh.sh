@@ -100,8 +100,8 @@ webhook_trusts_ca() {
 
 start_applications() {
   local app
+  apps scale deploy --all --replicas 1 >/dev/null
   for app in server client; do
-    apps scale "deploy/$app" --replicas 1 >/dev/null
     apps rollout status "deploy/$app" --timeout 60s >/dev/null || die "$app does not get ready:" "$(apps get pods)"
     [[ $(apps get pods -l "app=$app" -o json | jq '.items[0].spec.containers | length') == 2 ]] ||
       die "$app came up without a sidecar: the injector was not ready"
