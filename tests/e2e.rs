@@ -2,7 +2,8 @@
 //!
 //! Works on the lab of `tests/lab/up`, which it starts; on another cluster only where `MTLS_E2E_CONTEXT` names the
 //! context and the cluster carries the `ConfigMap` `mtls-lab` in `kube-system`.
-//! Run with `cargo test --locked --test e2e -- --ignored --test-threads=1`.
+//! Run with `cargo test --locked --release --test e2e -- --ignored --test-threads=1`: what a run may cost is asserted of
+//! the binary that is released.
 
 #[path = "e2e/audit.rs"]
 mod audit;
@@ -10,6 +11,8 @@ mod audit;
 mod authority;
 #[path = "e2e/emergencies.rs"]
 mod emergencies;
+#[path = "e2e/exports.rs"]
+mod exports;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/lab.rs"]
@@ -20,11 +23,19 @@ mod limits;
 mod mesh;
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[path = "e2e/restarts.rs"]
+mod restarts;
+#[path = "e2e/rights.rs"]
+mod rights;
 #[path = "e2e/rotations.rs"]
 mod rotations;
 #[path = "e2e/run.rs"]
 mod run;
+#[path = "e2e/secrets.rs"]
+mod secrets;
 #[path = "e2e/traffic.rs"]
 mod traffic;
 #[path = "e2e/wait.rs"]
 mod wait;
+#[path = "e2e/watcher.rs"]
+mod watcher;

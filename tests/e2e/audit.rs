@@ -59,7 +59,8 @@ impl Lab {
         self.requests(mark).into_iter().filter(|request| request.mutating).collect()
     }
 
-    fn audit_from(&self, mark: Mark) -> String {
+    /// What the audit log has since `mark`.
+    pub fn audit_from(&self, mark: Mark) -> String {
         let mut file = File::open(self.dir().join("run/audit.log")).expect("the lab has an audit log");
         file.seek(SeekFrom::Start(mark.0)).expect("a file can be sought in");
         let mut text = String::new();

@@ -16,6 +16,23 @@ pub struct Trio {
     pub key: String,
 }
 
+impl Trio {
+    /// Writes it into files of the test and returns the flags that give them.
+    pub fn flags(&self, lab: &Lab, name: &str) -> Vec<String> {
+        let files = [
+            ("--ca-root-certificate", "root.pem", &self.root),
+            ("--issuer-public-certificate", "pem", &self.issuer),
+            ("--issuer-private-key", "key", &self.key),
+        ];
+        let flags = files.map(|(flag, end, text)| {
+            let file = lab.path(&format!("{name}.{end}"));
+            std::fs::write(&file, text).expect("a file can be written");
+            [flag.to_owned(), file]
+        });
+        flags.concat()
+    }
+}
+
 /// A root and issuers as the page "Setup & configure mTLS certificates" of Dapr's documentation makes them: all of
 /// one Subject, the issuer with a path length of 0.
 pub struct Recipe<'a> {
@@ -30,25 +47,28 @@ impl<'a> Recipe<'a> {
         recipe.configuration("issuer.conf", "basicConstraints = critical, CA:true, pathlen:0");
         recipe.key("root.key");
         recipe.request("root");
-        recipe.openssl(&[
-            "x509",
-            "-req",
-            "-sha256",
-            "-days",
-            "365",
-            "-in",
-            "root.csr",
-            "-signkey",
-            "root.key",
-            "-outform",
-            "PEM",
-            "-out",
-            "root.pem",
-            "-extfile",
-            "root.conf",
-            "-extensions",
-            "v3_req",
-        ]);
+        openssl(
+            lab,
+            &[
+                "x509",
+                "-req",
+                "-sha256",
+                "-days",
+                "365",
+                "-in",
+                "root.csr",
+                "-signkey",
+                "root.key",
+                "-outform",
+                "PEM",
+                "-out",
+                "root.pem",
+                "-extfile",
+                "root.conf",
+                "-extensions",
+                "v3_req",
+            ],
+        );
         recipe
     }
 
@@ -57,28 +77,31 @@ impl<'a> Recipe<'a> {
         self.key(&format!("{name}.key"));
         self.request(name);
         let (csr, pem) = (format!("{name}.csr"), format!("{name}.pem"));
-        self.openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            &csr,
-            "-CA",
-            "root.pem",
-            "-CAkey",
-            "root.key",
-            "-CAcreateserial",
-            "-outform",
-            "PEM",
-            "-out",
-            &pem,
-            "-days",
-            "365",
-            "-sha256",
-            "-extfile",
-            "issuer.conf",
-            "-extensions",
-            "v3_req",
-        ]);
+        openssl(
+            self.lab,
+            &[
+                "x509",
+                "-req",
+                "-in",
+                &csr,
+                "-CA",
+                "root.pem",
+                "-CAkey",
+                "root.key",
+                "-CAcreateserial",
+                "-outform",
+                "PEM",
+                "-out",
+                &pem,
+                "-days",
+                "365",
+                "-sha256",
+                "-extfile",
+                "issuer.conf",
+                "-extensions",
+                "v3_req",
+            ],
+        );
     }
 
     /// The flags that give this root and the issuer `name`.
@@ -92,27 +115,17 @@ impl<'a> Recipe<'a> {
     }
 
     fn key(&self, name: &str) {
-        self.openssl(&["ecparam", "-genkey", "-name", "prime256v1", "-out", "with-parameters"]);
-        self.openssl(&["ec", "-in", "with-parameters", "-out", name]);
+        openssl(self.lab, &["ecparam", "-genkey", "-name", "prime256v1", "-out", "with-parameters"]);
+        openssl(self.lab, &["ec", "-in", "with-parameters", "-out", name]);
     }
 
     fn request(&self, name: &str) {
         let (key, csr) = (format!("{name}.key"), format!("{name}.csr"));
         let conf = if name == "root" { "root.conf" } else { "issuer.conf" };
-        self.openssl(&[
-            "req",
-            "-new",
-            "-nodes",
-            "-sha256",
-            "-key",
-            &key,
-            "-out",
-            &csr,
-            "-config",
-            conf,
-            "-extensions",
-            "v3_req",
-        ]);
+        openssl(
+            self.lab,
+            &["req", "-new", "-nodes", "-sha256", "-key", &key, "-out", &csr, "-config", conf, "-extensions", "v3_req"],
+        );
     }
 
     fn configuration(&self, name: &str, constraints: &str) {
@@ -124,25 +137,46 @@ impl<'a> Recipe<'a> {
         );
         std::fs::write(self.lab.path(name), text).expect("a file can be written");
     }
-
-    #[track_caller]
-    fn openssl(&self, args: &[&str]) {
-        let out =
-            Command::new("openssl").args(args).current_dir(self.lab.path("")).output().expect("openssl is installed");
-        assert!(out.status.success(), "openssl {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
-    }
 }
 
 /// A root and an issuer in upstream's shape whose validity ended, or ends, at `end`.
 pub fn ends(end: OffsetDateTime) -> Trio {
-    let (root_key, issuer_key) = (key(), key());
-    let root = authority("cluster.local", end).self_signed(&root_key).expect("a root can be made");
-    let root_pem = root.pem();
+    let [trio, _] = two_under_one_root(end);
+    trio
+}
+
+/// Two issuers under one root, as [`ends`] makes them.
+pub fn two_under_one_root(end: OffsetDateTime) -> [Trio; 2] {
+    let root_key = key();
+    let root = authority("cluster.local", end).self_signed(&root_key).expect("a root can be made").pem();
     let signer = Issuer::new(authority("cluster.local", end), root_key);
-    let issuer = authority("spiffe://cluster.local/ns/dapr-system/dapr-sentry", end)
-        .signed_by(&issuer_key, &signer)
-        .expect("an issuer can be made");
-    Trio { root: root_pem, issuer: issuer.pem(), key: issuer_key.serialize_pem() }
+    [(), ()].map(|()| {
+        let key = key();
+        let issuer = authority("spiffe://cluster.local/ns/dapr-system/dapr-sentry", end);
+        let issuer = issuer.signed_by(&key, &signer).expect("an issuer can be made").pem();
+        Trio { root: root.clone(), issuer, key: key.serialize_pem() }
+    })
+}
+
+/// Makes a leaf of an identity without rights, valid for a day, under the first certificate of `chain`: `leaf.pem`,
+/// `leaf.key`.
+pub fn leaf(lab: &Lab, chain: &str, issuer_key: &str) {
+    let extensions =
+        "keyUsage = critical, digitalSignature\nsubjectAltName = critical, URI:spiffe://cluster.local/ns/none/canary\n";
+    for (name, text) in [("signer.pem", chain), ("signer.key", issuer_key), ("leaf.conf", extensions)] {
+        std::fs::write(lab.path(name), text).expect("a file can be written");
+    }
+    openssl(lab, &["ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", "leaf.key"]);
+    openssl(lab, &["req", "-new", "-key", "leaf.key", "-subj", "/", "-out", "leaf.csr"]);
+    let signer = ["-CA", "signer.pem", "-CAkey", "signer.key", "-CAcreateserial", "-days", "1"];
+    let files = ["x509", "-req", "-in", "leaf.csr", "-extfile", "leaf.conf", "-out", "leaf.pem"];
+    openssl(lab, &[&files[..], &signer].concat());
+}
+
+#[track_caller]
+fn openssl(lab: &Lab, args: &[&str]) {
+    let out = Command::new("openssl").args(args).current_dir(lab.path("")).output().expect("openssl is installed");
+    assert!(out.status.success(), "openssl {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
 }
 
 /// A day ago, for what has expired.
@@ -171,7 +205,7 @@ fn authority(organization: &str, end: OffsetDateTime) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
-    params.not_before = end - Duration::days(30);
+    params.not_before = end.min(OffsetDateTime::now_utc()) - Duration::days(30);
     params.not_after = end;
     params
 }

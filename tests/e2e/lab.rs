@@ -3,25 +3,31 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::rotations::RENEW;
 use crate::run::{Run, Running};
 use crate::traffic::Traffic;
+use crate::wait::figure;
 
 /// The namespace of the control plane.
 pub const CONTROL_PLANE: &str = "dapr-system";
 /// The Secret and the `ConfigMap`.
 pub const TRUST_BUNDLE: &str = "dapr-trust-bundle";
-/// Beyond this many anchors a rotation comes near the number of bridges at which it is refused.
-const MOST_ANCHORS: usize = 7;
+/// So many anchors come of the eight bridges beyond which a rotation is refused.
+const MOST_ANCHORS: usize = 9;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static STARTED: Once = Once::new();
+/// Whether a test has failed, after which nothing is known of the mesh.
+static SPOILED: AtomicBool = AtomicBool::new(false);
 
 /// Who runs `mtls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +43,8 @@ pub struct Lab {
     place: Place,
     scratch: TempDir,
     pub traffic: RefCell<Traffic>,
-    said: RefCell<String>,
+    said: RefCell<Vec<u8>>,
+    began: Instant,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -50,17 +57,12 @@ enum Place {
 }
 
 impl Lab {
-    /// A fresh mesh: a CA that Sentry has just made, every process new, calls that flow.
-    pub fn fresh() -> Self {
-        let lab = Self::open();
-        lab.reset();
-        lab.begin()
-    }
-
     /// A mesh at rest with room for `rotations` more; what earlier tests rotated stays, which spares a reset.
     pub fn calm(rotations: usize) -> Self {
         let lab = Self::open();
-        lab.make_room(rotations);
+        if !lab.is_calm(rotations) {
+            lab.reset();
+        }
         lab.begin()
     }
 
@@ -72,6 +74,7 @@ impl Lab {
             scratch: TempDir::new().expect("a scratch directory"),
             traffic: RefCell::default(),
             said: RefCell::default(),
+            began: Instant::now(),
             _alone: alone,
         };
         STARTED.call_once(|| lab.place.start());
@@ -80,9 +83,9 @@ impl Lab {
         lab
     }
 
-    /// Makes the mesh fresh unless it is at rest and has room for `rotations` more. Counts begin anew then.
+    /// Makes the mesh fresh where no `rotations` more fit in. Whoever calls has seen that it is at rest.
     pub fn make_room(&self, rotations: usize) {
-        if !self.is_calm(rotations) {
+        if self.anchors() + rotations > MOST_ANCHORS {
             self.reset();
             self.traffic.borrow_mut().begin(self);
         }
@@ -90,6 +93,7 @@ impl Lab {
 
     fn reset(&self) {
         self.place.reset(self);
+        SPOILED.store(false, Ordering::Relaxed);
     }
 
     fn begin(self) -> Self {
@@ -97,15 +101,17 @@ impl Lab {
         self
     }
 
-    /// Whether nothing is open, torn or left over, calls flow, and `rotations` more fit in.
+    /// Whether nothing is open, torn or left over, calls flow, and `rotations` more fit in and can be made.
     fn is_calm(&self, rotations: usize) -> bool {
         let anchors = self.secret(TRUST_BUNDLE, "ca.crt");
-        self.record_status() != "open"
+        !SPOILED.load(Ordering::Relaxed)
+            && self.record_status() != "open"
             && !anchors.is_empty()
             && anchors == self.config_map(TRUST_BUNDLE, "ca.crt")
             && certificates(&anchors) + rotations <= MOST_ANCHORS
             && self.sentry_may("update")
             && self.is_complete()
+            && self.mtls(&[&RENEW[..], &["--dry-run"]].concat()).code == Some(0)
             && Traffic::flows(self)
     }
 
@@ -154,15 +160,12 @@ impl Lab {
     #[track_caller]
     pub fn noted(&self, run: Run) -> Run {
         assert!(!run.has("PRIVATE KEY-----"), "a key is shown: {run}");
-        let mut said = self.said.borrow_mut();
-        said.push_str(&run.stdout);
-        said.push_str(&run.stderr);
-        drop(said);
+        self.said.borrow_mut().extend(&run.bytes);
         run
     }
 
-    /// All that `mtls` has printed in this test.
-    pub fn everything_said(&self) -> String {
+    /// All that `mtls` has printed in this test, as it came.
+    pub fn everything_said(&self) -> Vec<u8> {
         self.said.borrow().clone()
     }
 
@@ -249,6 +252,15 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        figure(format!("after {:.0} s", self.began.elapsed().as_secs_f64()));
+        if std::thread::panicking() {
+            SPOILED.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Whether a pod is ready.
 pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -276,7 +288,7 @@ impl Place {
         }
         let dir = std::env::var_os("MTLS_LAB_DIR").map(PathBuf::from);
         let cache = || std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("mtls-lab"));
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or("/root".into())).join(".cache/mtls-lab");
+        let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/mtls-lab");
         Self::Lab(dir.or_else(cache).unwrap_or_else(home))
     }
 

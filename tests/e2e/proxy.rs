@@ -1,6 +1,7 @@
 //! The lab's proxy between `mtls` and the API server: it logs every request and breaks the one it is told to.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
@@ -8,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, User};
+use crate::lab::{CONTROL_PLANE, Lab, User};
 use crate::run::{Run, Running};
 use crate::wait::until;
 
@@ -21,6 +22,22 @@ pub enum Fault {
     KillAfter,
     /// The connection is cut after the API server has carried it out.
     CutAfter,
+}
+
+/// A write, by what it wrote to: a kind of object, and which of them where it says so.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Write {
+    head: String,
+    pub kind: String,
+    pub name: String,
+}
+
+/// One write of a run: the `nth` to objects of a kind, from 1. Whether an object is created or changed makes no
+/// difference to it.
+#[derive(Clone, Debug)]
+pub struct Position {
+    pub write: Write,
+    pub nth: usize,
 }
 
 /// A running proxy.
@@ -63,32 +80,45 @@ impl Proxy {
         &self.access
     }
 
-    /// Runs `mtls` undisturbed and returns its mutating requests.
+    /// Runs `mtls` undisturbed and returns its writes.
     #[track_caller]
-    pub fn record(&self, lab: &Lab, args: &[&str]) -> Vec<String> {
-        self.ask("DELETE", "/log", None);
+    pub fn record(&self, lab: &Lab, args: &[&str]) -> Vec<Write> {
+        self.forget();
         lab.finish(lab.start_with(&self.access, args)).succeeds();
-        self.log().iter().filter(|entry| entry["mutating"] == json!(true)).map(what).collect()
+        self.writes()
     }
 
-    /// Runs `mtls` with a fault at the `at`-th mutating request, from 1. Returns the run and that request.
+    /// Runs `mtls` with a fault at one of its writes.
     #[track_caller]
-    pub fn break_at(&self, lab: &Lab, fault: Fault, at: usize, args: &[&str]) -> (Run, String) {
+    pub fn break_at(&self, lab: &Lab, fault: Fault, position: &Position, args: &[&str]) -> Run {
         let mode = match fault {
             Fault::KillBefore => "hold-before",
             Fault::KillAfter => "hold-after",
             Fault::CutAfter => "cut-after",
         };
-        self.ask("DELETE", "/log", None);
-        self.ask("PUT", "/fault", Some(&json!({"at": at, "mode": mode})));
+        self.forget();
+        self.ask("PUT", "/fault", Some(&json!({"at": position.nth, "mode": mode, "path": position.path()})));
         let running = lab.start_with(&self.access, args);
         let run = if fault == Fault::CutAfter { lab.finish(running) } else { self.kill_when_held(lab, running) };
-        assert!(self.fired(), "fewer than {at} writes: {run}");
+        assert!(self.fired(), "there was no write {position}: {run}");
         self.ask("DELETE", "/fault", None);
         self.ask("PUT", "/release", None);
-        let broken =
-            self.log().into_iter().find(|entry| entry["fault"].as_str().is_some_and(|fault| !fault.is_empty()));
-        (run, what(&broken.expect("a fault that has fired is in the log")))
+        run
+    }
+
+    /// The writes that the API server has carried out since [`Proxy::forget`].
+    pub fn writes(&self) -> Vec<Write> {
+        let log = self.log();
+        let done = log.iter().filter(|entry| {
+            entry["mutating"] == json!(true)
+                && entry["upstream_status"].as_u64().is_some_and(|status| (200..300).contains(&status))
+        });
+        done.map(|entry| Write::of(entry["path"].as_str().unwrap_or_default())).collect()
+    }
+
+    /// Begins the log anew.
+    pub fn forget(&self) {
+        self.ask("DELETE", "/log", None);
     }
 
     /// Kills `mtls` while its first write to `path` has not reached the API server.
@@ -104,7 +134,7 @@ impl Proxy {
     /// Interrupts `mtls` while its first write to `path` has not reached the API server, then lets it through.
     #[track_caller]
     pub fn interrupt_at(&self, lab: &Lab, path: &str, args: &[&str]) -> Run {
-        self.ask("DELETE", "/log", None);
+        self.forget();
         self.ask("PUT", "/fault", Some(&json!({"at": 1, "mode": "hold-before", "path": path})));
         let running = lab.start_with(&self.access, args);
         until(60, format!("a write to {path}"), || self.is_held());
@@ -156,17 +186,39 @@ impl Proxy {
     }
 }
 
+impl Write {
+    fn of(path: &str) -> Self {
+        let path = path.split('?').next().unwrap_or_default();
+        let inside = format!("/namespaces/{CONTROL_PLANE}/");
+        let (head, object) = path.split_once(&inside).unwrap_or(("", path));
+        let (kind, name) = object.split_once('/').unwrap_or((object, ""));
+        Self { head: format!("{head}{inside}"), kind: kind.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl Position {
+    /// All writes of a run, one after the other.
+    pub fn of_all(writes: &[Write]) -> Vec<Self> {
+        let nth = |at: usize| writes[..=at].iter().filter(|write| write.kind == writes[at].kind).count();
+        (0..writes.len()).map(|at| Self { write: writes[at].clone(), nth: nth(at) }).collect()
+    }
+
+    fn path(&self) -> String {
+        format!("{}{}", self.write.head, self.write.kind)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} {}", self.nth, self.write.kind, self.write.name)
+    }
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn what(entry: &Value) -> String {
-    let path = entry["path"].as_str().unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
-    format!("{} {path}", entry["method"].as_str().unwrap_or_default())
 }
 
 fn kubeconfig(lab: &Lab, user: User) -> Value {

@@ -14,8 +14,8 @@ pub struct Running {
     line: String,
     child: Child,
     began: Instant,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
     peak_kib: u64,
 }
 
@@ -27,6 +27,8 @@ pub struct Run {
     pub stdout: String,
     /// The talk.
     pub stderr: String,
+    /// Both, one after the other, as they came.
+    pub bytes: Vec<u8>,
     /// The exit code; `None` after a signal.
     pub code: Option<i32>,
     /// From start to end.
@@ -42,6 +44,7 @@ impl Running {
             .args(args)
             .env_clear()
             .env("HOME", home)
+            .env("TMPDIR", home)
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .current_dir(home)
             .stdin(Stdio::null())
@@ -90,12 +93,13 @@ impl Running {
 
     fn ended(&mut self) -> Run {
         let status = self.child.wait().expect("a child can be waited for");
-        let text =
-            |reader: Option<JoinHandle<String>>| reader.map_or_else(String::new, |r| r.join().expect("a reader ends"));
+        let read = |reader: Option<JoinHandle<Vec<u8>>>| reader.map(|r| r.join().expect("a reader ends"));
+        let [stdout, stderr] = [&mut self.stdout, &mut self.stderr].map(|r| read(r.take()).unwrap_or_default());
         Run {
             line: self.line.clone(),
-            stdout: text(self.stdout.take()),
-            stderr: text(self.stderr.take()),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            bytes: [stdout, stderr].concat(),
             code: status.code(),
             took: self.began.elapsed(),
             peak_kib: self.peak_kib,
@@ -154,11 +158,11 @@ impl fmt::Display for Run {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     })
 }
 

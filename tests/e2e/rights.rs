@@ -1,0 +1,158 @@
+//! The least rights, as `tests/lab/ci-rights.yaml` has them: with all of them everything works, and each is missed.
+
+use serde_json::{Value, json};
+
+use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
+use crate::rotations::RENEW;
+use crate::run::Run;
+use crate::wait::{figure, until};
+
+#[test]
+#[ignore = "needs the lab"]
+fn with_each_right_taken_away_in_turn_the_message_is_clear_and_no_harm_is_done() {
+    let lab = Lab::calm(1);
+    lab.let_sentry_settle();
+    let roles = [Role::of(&lab, "role", &["-n", CONTROL_PLANE]), Role::of(&lab, "clusterrole", &[])];
+    for role in &roles {
+        for right in role.rights() {
+            let began = std::time::Instant::now();
+            // What is created the first time is changed from then on: both rights are needed then.
+            lab.kubectl(&[
+                "-n",
+                CONTROL_PLANE,
+                "delete",
+                "secret/mtls-rotation",
+                "lease/mtls-rotation",
+                "--ignore-not-found",
+            ]);
+            role.set(&lab, &role.without(&right));
+            let without = if right.resource == "nodes" { without_nodes } else { without };
+            let message = without(&lab, &right, &|| role.set(&lab, &role.rules));
+            figure(format!("without {right}, {:.0} s: {message}", began.elapsed().as_secs_f64()));
+            lab.assert_no_failed_call();
+        }
+    }
+    lab.mtls_as(User::Ci, &RENEW).succeeds();
+    lab.assert_no_failed_call();
+}
+
+/// Runs what may need a right that is missing; `give_back` gives it back. Returns what was said about it.
+fn without(lab: &Lab, right: &Right, give_back: &dyn Fn()) -> String {
+    let (before, issuer) = (lab.anchors(), lab.secret(TRUST_BUNDLE, "issuer.crt"));
+    let mut running = lab.start_as(User::Ci, &RENEW);
+    if right.to_string() == "patch pods" {
+        // What the run may not do, so that it need not wait until the kubelets do it by themselves.
+        until(20, "the new issuer", || running.has_ended() || lab.secret(TRUST_BUNDLE, "issuer.crt") != issuer);
+        lab.nudge("app.kubernetes.io/part-of=dapr");
+    }
+    let run = lab.finish(running);
+    let missed = right.missed_by(&run);
+    let restart = missed.is_none().then(|| lab.mtls_as(User::Ci, &["restart", "-k"]));
+    give_back();
+    let changed = lab.anchors() != before;
+    match run.code {
+        Some(0) => assert!(changed, "without {right}: {run}"),
+        Some(1) => assert!(!changed, "without {right}: something was changed: {run}"),
+        Some(4) => {
+            lab.mtls_as(User::Ci, &RENEW).succeeds();
+        }
+        _ => panic!("without {right}: {run}"),
+    }
+    if changed {
+        lab.make_room(1);
+        lab.let_sentry_settle();
+    }
+    let missed = missed.or_else(|| right.missed_by(restart.as_ref()?));
+    missed
+        .unwrap_or_else(|| panic!("nothing needs {right}, or nothing says so: {run} {}", restart.expect("it was run")))
+}
+
+/// Only a run that waits for Sentry asks how far its node's mounts may lag; where it may not, the longest lag counts.
+fn without_nodes(lab: &Lab, right: &Right, give_back: &dyn Fn()) -> String {
+    lab.make_room(2);
+    lab.mtls(&RENEW).succeeds();
+    let run = lab.mtls_as(User::Ci, &[&RENEW[..], &["--timeout", "1"]].concat()).exits(1);
+    give_back();
+    lab.let_sentry_settle();
+    let message = run.stderr.lines().find(|line| line.contains("392 s must pass"));
+    message.unwrap_or_else(|| panic!("nothing needs {right}: {run}")).to_owned()
+}
+
+/// A role of the CI account.
+struct Role {
+    kind: &'static str,
+    place: &'static [&'static str],
+    rules: Vec<Value>,
+}
+
+/// One verb on one resource, in one of a role's rules.
+struct Right {
+    rule: usize,
+    verb: String,
+    resource: String,
+}
+
+impl Role {
+    fn of(lab: &Lab, kind: &'static str, place: &'static [&'static str]) -> Self {
+        let role = lab.get(&[place, &["get", kind, "mtls-ci"]].concat());
+        Self { kind, place, rules: role["rules"].as_array().cloned().unwrap_or_default() }
+    }
+
+    fn rights(&self) -> Vec<Right> {
+        let mut rights = Vec::new();
+        for (rule, content) in self.rules.iter().enumerate() {
+            for resource in strings(&content["resources"]) {
+                rights.extend(strings(&content["verbs"]).into_iter().map(|verb| Right {
+                    rule,
+                    verb,
+                    resource: resource.clone(),
+                }));
+            }
+        }
+        rights
+    }
+
+    /// The rules with one right less.
+    fn without(&self, right: &Right) -> Vec<Value> {
+        let mut rules = self.rules.clone();
+        let rule = rules.remove(right.rule);
+        let but = |list: &str, one: &str| strings(&rule[list]).into_iter().filter(|s| s != one).collect::<Vec<_>>();
+        let (verbs, resources) = (but("verbs", &right.verb), but("resources", &right.resource));
+        let mut add = |verbs: Value, resources: Value| {
+            let mut rule = rule.clone();
+            rule["verbs"] = verbs;
+            rule["resources"] = resources;
+            rules.push(rule);
+        };
+        if !verbs.is_empty() {
+            add(json!(verbs), json!([right.resource]));
+        }
+        if !resources.is_empty() {
+            add(rule["verbs"].clone(), json!(resources));
+        }
+        rules
+    }
+
+    fn set(&self, lab: &Lab, rules: &[Value]) {
+        let patch = json!({ "rules": rules }).to_string();
+        lab.kubectl(&[self.place, &["patch", self.kind, "mtls-ci", "--type", "merge", "-p", &patch]].concat());
+    }
+}
+
+impl Right {
+    /// The line that says that it is missing.
+    fn missed_by(&self, run: &Run) -> Option<String> {
+        let names = |line: &&str| line.contains(&self.to_string());
+        run.stderr.lines().chain(run.stdout.lines()).find(names).map(str::to_owned)
+    }
+}
+
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)
+    }
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
