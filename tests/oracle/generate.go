@@ -35,6 +35,8 @@ type generator struct {
 	serial int64
 	// dense cases have so many certificates of one name that Go gives up at its limit of signatures, before or after it found a path.
 	dense bool
+	// slow cases have signatures that take long to check on the other side: P-521, SHA-512.
+	slow bool
 }
 
 // generate makes cases whose shapes follow from the seed. Keys and signatures are new each time.
@@ -88,7 +90,7 @@ func pick[T any](g *generator, from []T) T { return from[g.IntN(len(from))] }
 func (g *generator) next() Case {
 	// A calm case has at most one odd thing, so that many are accepted and each rule decides some of them alone.
 	calm := 3 + g.IntN(60)
-	g.dense = g.chance(50)
+	g.dense, g.slow = g.chance(50), g.chance(100)
 	cas := []*authority{g.authority(0)}
 	cas[0].versions = append(cas[0].versions, g.ca(cas[0], cas[0], calm))
 	depth := 1 + g.IntN(5)
@@ -147,6 +149,14 @@ func (g *generator) next() Case {
 	return c
 }
 
+// key picks one; those after the twelfth are for slow cases alone.
+func (g *generator) key() crypto.Signer {
+	if g.slow {
+		return pick(g, g.keys)
+	}
+	return pick(g, g.keys[:12])
+}
+
 func (g *generator) authority(index int) *authority {
 	name := pkix.Name{Organization: []string{"ca"}, CommonName: string(rune('a' + index))}
 	if g.chance(12) || g.dense && !g.chance(4) {
@@ -155,7 +165,7 @@ func (g *generator) authority(index int) *authority {
 	if g.chance(30) {
 		name.ExtraNames = []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "again"}}
 	}
-	ca := &authority{name: name, key: pick(g, g.keys), skid: []byte{byte(index + 1), byte(g.IntN(2))}}
+	ca := &authority{name: name, key: g.key(), skid: []byte{byte(index + 1), byte(g.IntN(2))}}
 	if g.chance(15) {
 		ca.skid = nil
 	}
@@ -225,7 +235,7 @@ func (g *generator) leaf(parent *authority, calm int) []byte {
 	if g.chance(8 * calm) {
 		t.KeyUsage |= pick(g, []x509.KeyUsage{x509.KeyUsageCertSign, x509.KeyUsageCRLSign})
 	}
-	return g.sign(t, parent, pick(g, g.keys), calm)
+	return g.sign(t, parent, g.key(), calm)
 }
 
 func (g *generator) template(calm int) *x509.Certificate {
@@ -306,7 +316,7 @@ func (g *generator) sign(t *x509.Certificate, parent *authority, public crypto.S
 	t.AuthorityKeyId = parent.skid
 	key := parent.key
 	if g.chance(10 * calm) {
-		key = pick(g, g.keys)
+		key = g.key()
 	}
 	if g.chance(8) {
 		by.SubjectKeyId = []byte{byte(g.IntN(7)), byte(g.IntN(2))}
@@ -317,7 +327,7 @@ func (g *generator) sign(t *x509.Certificate, parent *authority, public crypto.S
 	if g.chance(12 * calm) {
 		by.Subject.CommonName = "nobody"
 	}
-	if _, ok := key.(*ecdsa.PrivateKey); ok && g.chance(4) {
+	if _, ok := key.(*ecdsa.PrivateKey); ok && g.slow {
 		t.SignatureAlgorithm = pick(g, []x509.SignatureAlgorithm{x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512})
 	}
 	// CreateCertificate compares key and parent only if the parent has a public key.
