@@ -86,7 +86,7 @@ fn an_abort_after_the_switch_fails_no_call() {
 
 #[test]
 #[ignore = "needs the lab"]
-fn certificates_of_daprs_openssl_recipe_are_bridged_and_then_renewed_until_that_cannot_be() {
+fn certificates_of_daprs_openssl_recipe_are_bridged_then_renewed_and_where_that_cannot_be_appended_to() {
     let lab = Lab::calm(2);
     let recipe = Recipe::root(&lab);
     recipe.issuer("one");
@@ -106,8 +106,18 @@ fn certificates_of_daprs_openssl_recipe_are_bridged_and_then_renewed_until_that_
     assert!(refused.has("hint:"), "{refused}");
     assert_eq!((bundle(&lab, "secret"), bundle(&lab, "configmap")), (secret, map), "nothing was changed");
 
+    let issuer = lab.secret(TRUST_BUNDLE, "issuer.crt");
+    let append = [&RENEW[..], &["--strategy", "append", "--restart"]].concat();
+    lab.mtls(&append).exits(4).says("deploy/server").says("deploy/client");
     lab.restart_app("client");
+    let run = lab.mtls(&append).exits(4).says("deploy/server");
+    assert!(!run.has("deploy/client"), "it holds the new root: {run}");
+    assert_eq!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "not before everybody holds the new root");
     lab.restart_app("server");
+    lab.mtls(&append).succeeds();
+    assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer);
+    lab.restart_app("server");
+    lab.restart_app("client");
     lab.assert_no_failed_call();
 }
 
