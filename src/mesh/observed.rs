@@ -220,11 +220,16 @@ impl Observed {
         self.identity.signing().until(chain, anchors, profile, at)
     }
 
-    /// How long the live chain is accepted by whoever holds one of `anchors` alone, the worst of those that verify it
-    /// now; `None`: none does.
-    pub fn worst(&self, anchors: &[Certificate], profile: Profile) -> Option<Timestamp> {
-        let alone = |anchor| self.until(&self.published.chain, std::slice::from_ref(anchor), profile).ok();
-        anchors.iter().filter_map(alone).min()
+    /// How long `chain` is accepted by whoever holds one of `anchors` alone, the worst of those that verify it now;
+    /// `None`: none does.
+    pub fn worst<'a>(
+        &self,
+        chain: &[Certificate],
+        anchors: impl IntoIterator<Item = &'a Certificate>,
+        profile: Profile,
+    ) -> Option<Timestamp> {
+        let alone = |anchor| self.until(chain, std::slice::from_ref(anchor), profile).ok();
+        anchors.into_iter().filter_map(alone).min()
     }
 
     /// Whether the look was at a directory, where nobody's trust can be seen.

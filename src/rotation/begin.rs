@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::strategy::{NoStrategy, Proposal, Request, choose};
 use super::{CannotStage, Record, Restart, Status, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
-use crate::pki::{Entropy, Profile};
+use crate::pki::{Certificate, Entropy, Profile};
 
 /// What the caller wants of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,14 +133,15 @@ pub fn affected(seen: &Observed, horizon: Timestamp) -> Vec<Affected<'_>> {
     let is_asked = |role: &Role| matches!(role, Role::Operator | Role::Placement | Role::Scheduler);
     let others: Vec<_> = anchors.iter().filter(|anchor| Some(*anchor) != root).cloned().collect();
     let end = |consumer: &Consumer| -> Option<Option<Timestamp>> {
+        let worst = |anchors: &[Certificate]| seen.worst(&seen.published.chain, anchors, consumer.role.profile());
         if let Some(held) = consumer.held.proven() {
             return Some(seen.until(&seen.published.chain, held, consumer.role.profile()).ok());
         }
         match (&consumer.holds, &consumer.held) {
             (Answer::Proven(true), _) => None,
             (Answer::NotAsked, Answer::NotAsked) if tells || !is_asked(&consumer.role) => None,
-            (Answer::Proven(false), _) => Some(seen.worst(&others, consumer.role.profile())),
-            _ => Some(seen.worst(&anchors, consumer.role.profile())),
+            (Answer::Proven(false), _) => Some(worst(&others)),
+            _ => Some(worst(&anchors)),
         }
     };
     seen.consumers

@@ -247,12 +247,7 @@ impl Goal {
     pub fn worst_until(&self, seen: &Observed, profile: Profile) -> Option<Timestamp> {
         let (chain, root) = (&self.target.issuer.chain, self.target.root());
         let older = self.previous.as_ref()?.trust.anchors().iter().filter(|anchor| Some(*anchor) != root);
-        older.filter_map(|anchor| seen.until(chain, std::slice::from_ref(anchor), profile).ok()).min()
-    }
-
-    /// The new issuer with nothing behind it: what only a holder of its root accepts.
-    pub fn issuer_alone(&self, seen: &Observed) -> Option<Issuer> {
-        self.target.issuer_alone(seen)
+        seen.worst(chain, older, profile)
     }
 
     /// Whether a record is kept of it: not of a restart, which leaves what is published as it is, and the record of the

@@ -115,7 +115,7 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
         (Some(held), _) => older(seen.until(&goal.target.issuer.chain, held, profile).ok()),
         (None, Answer::Proven(true)) => None,
         (None, Answer::Proven(false)) => older(goal.worst_until(seen, profile)),
-        (None, Answer::NotAsked) if consumer.held == Answer::NotAsked && goal.issuer_alone(seen).is_none() => {
+        (None, Answer::NotAsked) if consumer.held == Answer::NotAsked && goal.target.issuer_alone(seen).is_none() => {
             let why = "an older anchor has the same key, so that a handshake does not tell them apart";
             Some(unseen(Some(why.to_owned())))
         }

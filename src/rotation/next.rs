@@ -97,7 +97,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         owners: false,
         control_plane: goal.restart.is_some(),
         accepts: Some(goal.target.issuer.clone()),
-        holds: goal.issuer_alone(seen).filter(|_| published || appends),
+        holds: goal.target.issuer_alone(seen).filter(|_| published || appends),
     }
 }
 
