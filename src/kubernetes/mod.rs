@@ -94,9 +94,9 @@ struct Known {
     record_trouble: Option<String>,
 }
 
-/// A nudged Sentry serves the new chain after this: its mount is fresh at once, and it batches file events for two
-/// seconds (`dapr/cmd/sentry/app/app.go`).
-const SENTRY_RELOADS: Duration = Duration::from_millis(2700);
+/// A nudged Sentry serves the new chain after this: its mount is fresh within a second, and it batches file events for
+/// two (`dapr/cmd/sentry/app/app.go`). A look that comes too early costs requests, and one that comes late a moment.
+const SENTRY_RELOADS: Duration = Duration::from_millis(3200);
 /// Pauses between looks grow from the one to the other, and start over with every move.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

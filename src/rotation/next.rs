@@ -101,12 +101,13 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
     }
 }
 
-/// What the decision right after a move needs: after the switch, whether Sentry serves the new chain.
-pub fn need_after_move(goal: &Goal, seen: &Observed) -> Need {
-    if publication(goal, seen).is_some() {
-        need(goal, seen)
+/// What the decision right after a move needs, and whether that is everything. It is, but between restarts, where only
+/// the rollout and Sentry are looked at.
+pub fn need_after_move(goal: &Goal, seen: &Observed) -> (Need, bool) {
+    if publication(goal, seen).is_some() || goal.restart.is_none() {
+        (need(goal, seen), true)
     } else {
-        Need { served: true, control_plane: goal.restart.is_some(), ..Need::default() }
+        (Need { served: true, control_plane: true, ..Need::default() }, false)
     }
 }
 

@@ -136,7 +136,9 @@ async fn follow<M: Mesh>(
                 }
                 has_changed = true;
                 waiting.clear();
-                need_after_move(&record.goal, &paper)
+                let (wanted, everything) = need_after_move(&record.goal, &paper);
+                full = everything;
+                wanted
             }
             Step::Wait(what, wanted) => {
                 if what != waiting {
