@@ -380,6 +380,16 @@ mod tests {
         assert!(root.not_after() > at("9999-12-29T00:00:00Z"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes: Vec<u8>, at: proptest::sample::Index, byte: u8, uri in "\\PC{0,30}") {
+            static ROOT: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+            let mut root = ROOT.get_or_init(|| Lab::new(1).root().0.der().to_vec()).clone();
+            *at.get_mut(&mut root) = byte;
+            let _ = (Certificate::from_der(&bytes), Certificate::from_der(&root), super::super::uri::host(&uri));
+        }
+    }
+
     #[test]
     fn debug_names_it_and_no_more() {
         let root = Lab::new(1).root().0;
