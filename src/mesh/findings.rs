@@ -185,6 +185,10 @@ impl Found<'_> {
         }
         let verdict = self.seen.until(&published.chain, &published.anchors, Profile::Spiffe);
         if let Err(refusal) = verdict {
+            if refusal.is_doubt() {
+                let means = "this tool cannot tell who accepts what Sentry signs";
+                return self.add(Severity::Warning, refusal.to_string(), means, refusal.hint());
+            }
             let hint = self.command("renew-certificate");
             self.add(
                 Severity::Error,

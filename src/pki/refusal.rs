@@ -91,6 +91,15 @@ impl Refusal {
         }
     }
 
+    /// Whether it is this tool alone that can't tell: Go may well accept what it is shown.
+    pub fn is_doubt(&self) -> bool {
+        matches!(
+            self,
+            Self::Signer { why: SignatureError::Unchecked(_), .. }
+                | Self::OutOfOrder { why: SignatureError::Unchecked(_), .. }
+        )
+    }
+
     /// The reason, told at `now`, where it may still lie ahead.
     pub(super) fn as_of(&self, now: Timestamp) -> String {
         match self {

@@ -204,6 +204,21 @@ fn an_issuer_of_another_root_is_an_error() {
 }
 
 #[test]
+fn a_ca_that_can_not_be_checked_is_a_doubt_and_no_error() {
+    let ca = Ca::born(now(), 200, &mut chance());
+    let mut seen = cluster(&[&ca], &ca.issuer);
+    seen.published.anchors = read_as_go(include_bytes!("../../pki/testdata/rsa1024-sha384-root.pem")).certificates;
+    seen.published.mirror = seen.published.anchors.clone();
+    seen.published.chain = read_as_go(include_bytes!("../../pki/testdata/rsa1024-sha384-issuer.pem")).certificates;
+    seen.published.key = None;
+    seen.published.pair = Pair::Absent;
+    let found = found(&seen, None);
+    let doubts = found.iter().filter(|finding| finding.what.starts_with("this tool cannot check RSA signatures"));
+    assert_eq!(doubts.map(|finding| finding.severity).collect::<Vec<_>>(), [Severity::Warning], "{found:#?}");
+    assert!(found.iter().all(|finding| !finding.means.contains("handshake")), "{found:#?}");
+}
+
+#[test]
 fn an_expired_ca_says_that_nothing_works() {
     let ca = Ca::new(-1, &mut chance());
     let found = found(&cluster(&[&ca], &ca.issuer), None);
