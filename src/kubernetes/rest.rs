@@ -38,16 +38,19 @@ impl Kubernetes {
             let Some((why, wait)) = unrest(&now, settled, began, self.connection.api.now()) else {
                 return Ok(());
             };
-            (self.tell)(&format!("waiting for Sentry to be at rest: {why}"));
+            let longest = settled == REFRESHED + LONGEST + RELOADS;
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            if left.is_zero() || left < wait.min(Duration::from_secs(2)) {
+            if left < wait {
                 let error = Error::failed(format!("Sentry is not at rest: {why}"))
                     .hint("a longer `--timeout` waits longer")
                     .hint(NO_WAIT);
-                let longest = settled == REFRESHED + LONGEST + RELOADS;
                 return Err(if longest { error.hint(UNREAD_NODES) } else { error });
             }
-            self.interrupts.or_after(wait.min(left)).await;
+            (self.tell)(&format!("waiting for Sentry to be at rest: {why}"));
+            if longest {
+                (self.tell)(UNREAD_NODES);
+            }
+            self.interrupts.or_after(wait).await;
             if let Some(signal) = self.interrupts.seen() {
                 return Err(Error::new(
                     Kind::Interrupted(signal),
