@@ -68,6 +68,7 @@ fn bridges_in_a_row_break_no_handshake_whatever_the_pods_do() {
             }
             assert_eq!(mesh.secret.trust.anchors().len(), 4, "no anchor leaves a bundle but by prune");
             assert_eq!(mesh.secret.issuer.chain.len(), 7, "each bridge keeps the whole tail");
+            assert_eq!(mesh.secret.root(), mesh.secret.trust.anchors().first(), "the new root, whatever ends last");
             assert_eq!(mesh.invented, 0);
         }
     }

@@ -1,5 +1,7 @@
 //! What must be published in the end, fixed before the first change.
 
+use std::cmp::Reverse;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::mesh::{Consumer, Observed, Role, Settings};
@@ -92,11 +94,13 @@ impl Trio {
         Some(Self { trust: seen.published.bundle()?, issuer: seen.published.issuer()? })
     }
 
-    /// The anchor that the issuer's own chain ends in: what everybody should hold in the end. Of several with one key
-    /// the one that lasts longest, the first of equals.
+    /// The anchor that the issuer's own chain ends in: what everybody should hold in the end. It is the one nearest to
+    /// the issuer, of several with one key the one that lasts longest, the first of equals.
     pub fn root(&self) -> Option<&Certificate> {
-        let signed = |root: &&Certificate| below(&self.issuer.chain, root).last().is_some_and(|last| signs(root, last));
-        self.trust.anchors().iter().rev().filter(signed).max_by_key(|root| root.not_after())
+        let chain = &self.issuer.chain;
+        let signed = |root: &&Certificate| below(chain, root).last().is_some_and(|last| signs(root, last));
+        let nearness = |root: &&Certificate| (Reverse(below(chain, root).len()), root.not_after());
+        self.trust.anchors().iter().rev().filter(signed).max_by_key(nearness)
     }
 
     /// The anchor that the whole chain ends in, the former issuers behind the own chain included.
@@ -271,7 +275,7 @@ impl Goal {
             seen.consumers.iter().any(held)
         });
         let there = seen.published.anchors.iter().chain(lost);
-        anchors.extend(there.filter(|anchor| anchor.self_signed()).cloned());
+        anchors.extend(there.filter(|anchor| anchor.is_anchor()).cloned());
         TrustBundle::from_anchors(anchors).unwrap_or_else(|_| self.target.trust.clone())
     }
 

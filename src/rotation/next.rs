@@ -167,7 +167,7 @@ fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     let exact = if goal.may_break() {
         published.anchors == bundle.anchors()
     } else {
-        published.anchors.iter().all(Certificate::self_signed)
+        published.anchors.iter().all(Certificate::is_anchor)
     };
     if published.pair != Pair::Equal || !published.has(goal.target.trust.anchors()) || !exact {
         let stands = Trio::published(seen)

@@ -66,7 +66,7 @@ pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
 }
 
 fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
-    let live = seen.published.anchors.iter().filter(|anchor| anchor.self_signed() && !anchor.is_expired(seen.now));
+    let live = seen.published.anchors.iter().filter(|anchor| anchor.is_anchor() && !anchor.is_expired(seen.now));
     live.filter(|anchor| !bundle.contains(anchor.fingerprint()))
         .map(|anchor| Break {
             consumer: anchor.fingerprint().short(),
