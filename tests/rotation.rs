@@ -549,3 +549,16 @@ fn a_pod_that_is_being_deleted_is_waited_for_by_an_append() {
     mesh.die("apps/pod-3", SignedDuration::from_secs(20));
     rotate(&mut mesh, &append()).unwrap();
 }
+
+#[test]
+fn where_no_process_may_be_asked_an_append_waits_for_the_mounts_and_says_so() {
+    let mut mesh = Model::new(34, 365, Watcher::Alive);
+    mesh.muted = true;
+    let append = Request { restart: None, ..append() };
+    rotate(&mut mesh, &append).unwrap_err();
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let left = rotate(&mut mesh, &append).unwrap();
+    assert_eq!(left.iter().filter(|left| left.concern == Concern::Assumed).count(), 4, "{left:?}");
+    assert_eq!(mesh.secret.issuer.chain.len(), 1);
+    (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+}

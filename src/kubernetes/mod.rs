@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use self::consumers::Interned;
 use self::find::Found;
@@ -91,6 +91,8 @@ struct Known {
     record_read: bool,
     /// Why there is no record to show, though there may be one.
     unrecorded: Option<Denied>,
+    /// Since when the `ConfigMap` carries what is published, where the pair is equal.
+    map_written: Option<Timestamp>,
     record_trouble: Option<String>,
 }
 

@@ -1,8 +1,11 @@
 //! One look: a round of objects, all at once, then a round of probes.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
+use jiff::Timestamp;
 
 use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
 use super::consumers::{self, Interned};
@@ -14,7 +17,7 @@ use super::published::{ConfigMap, Secret, published};
 use super::wire::{self, ClientConfig, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
 use super::{Kubernetes, names, owners, record};
 use crate::error::Error;
-use crate::mesh::{Answer, Consumer, Denied, Identity, Observed, Owner, Pair, Published, Role};
+use crate::mesh::{Anchors, Answer, Consumer, Denied, Identity, Observed, Owner, Pair, Published, Role};
 use crate::rotation::Need;
 
 /// What the round of objects brought; `None`: not asked.
@@ -55,8 +58,9 @@ impl Kubernetes {
         self.known.found = Some(found);
         denied.extend(self.known.unrecorded.clone());
         observed.denied = denied;
-        observed.mount_lag = self.mount_lag(&observed).await;
         probe(&self.connection.api, need, &mut observed, &mut self.known.evidence).await;
+        observed.mount_lag = self.mount_lag(&observed).await;
+        assume(&mut observed, self.known.map_written);
         self.connection.api.detail(1, &format!("looked: {}", in_a_line(&observed)));
         Ok(observed)
     }
@@ -150,6 +154,7 @@ impl Kubernetes {
             known.nodes = pods.iter().filter_map(node).collect();
             let map = known.config_map.as_ref().filter(|_| published.pair == Pair::Equal);
             let written = map.and_then(|map| map.metadata.written(Some(&found.sentry.ca)));
+            known.map_written = written;
             consumers = consumers::of_control_plane(&pods, written, &published.anchors);
             let mark = published.mark();
             for consumer in consumers.iter_mut().filter(|c| known.unnudged.get(&c.name) == Some(&mark)) {
@@ -310,6 +315,32 @@ fn allowed<T>(read: Result<T, Failure>, what: &str, denied: &mut Vec<Denied>) ->
     }
 }
 
+/// Where a process may not be asked, the time that its mount takes stands in for its answer: only of versions that see
+/// every change of it (dapr-facts §2).
+fn assume(observed: &mut Observed, written: Option<Timestamp>) {
+    let lag = observed.mount_lag;
+    if written.is_none_or(|written| observed.now < written + lag) {
+        return;
+    }
+    let anchors: Anchors = observed.published.anchors.clone().into();
+    for consumer in observed.consumers.iter_mut().filter(|consumer| is_muted(consumer)) {
+        consumer.held = Answer::Assumed(Arc::clone(&anchors));
+    }
+}
+
+/// Whether this process, which sees every change of its mount, may not be asked what it holds.
+pub(super) fn is_muted(consumer: &Consumer) -> bool {
+    const SEE_EVERY_CHANGE: std::ops::Range<(u32, u32, u32)> = (1, 12, 0)..(1, 16, 0);
+    let forbidden = match consumer.role {
+        Role::Injector => matches!(consumer.held, Answer::Forbidden(_)),
+        Role::Operator | Role::Placement | Role::Scheduler => {
+            consumer.held.proven().is_none() && matches!(consumer.accepts, Answer::Forbidden(_))
+        }
+        _ => false,
+    };
+    forbidden && consumer.mounts && consumer.version.is_some_and(|version| SEE_EVERY_CHANGE.contains(&version))
+}
+
 /// A `caBundle` that the caller may not read is there all the same, and nobody knows what it holds.
 fn hidden<T>(role: Role, name: &str, read: &Result<T, Failure>) -> Option<Consumer> {
     match read {
@@ -334,4 +365,29 @@ fn ca_bundle(
     let pem = config.ca_bundle.as_ref().and_then(|bundle| STANDARD.decode(bundle).ok());
     let anchors = interned.anchors(&String::from_utf8_lossy(&pem.unwrap_or_default()));
     Some(Consumer { held: Answer::Proven(anchors), ..Consumer::new(role, name.clone()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_stands_in_for_an_answer_only_where_every_change_is_seen() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let assumed = |version, waited: i64| {
+            let mut operator = Consumer::new(Role::Operator, "dapr-system/operator");
+            (operator.mounts, operator.version) = (true, Some(version));
+            operator.accepts = Answer::Forbidden("get pods/portforward".to_owned());
+            let mount_lag = SignedDuration::from_secs(90);
+            let mut seen = Observed { now, mount_lag, consumers: vec![operator], ..Observed::default() };
+            assume(&mut seen, Some(now - SignedDuration::from_secs(waited)));
+            seen.consumers[0].held.known().is_some()
+        };
+        assert!(assumed((1, 14, 0), 90));
+        assert!(!assumed((1, 14, 0), 89), "its mount may be an old one still");
+        assert!(!assumed((1, 16, 0), 900), "its watcher may have died");
+        assert!(!assumed((1, 11, 9), 900));
+    }
 }

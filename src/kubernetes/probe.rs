@@ -211,9 +211,7 @@ async fn accepts(api: &Api, consumer: &Consumer, canary: &Result<Canary, String>
             }
             Answer::Unknown("it refuses today's issuer too, so that its refusal says nothing of the root".to_owned())
         }
-        Answer::Forbidden(grant) => Answer::Forbidden(grant),
-        Answer::Unknown(why) => Answer::Unknown(why),
-        Answer::NotAsked => Answer::NotAsked,
+        none => none.map(|_| false),
     }
 }
 
@@ -251,11 +249,7 @@ async fn inject(api: &Api, consumer: &Consumer) -> Reply {
             );
             Reply::Injection { held, served: Answer::Proven(chain) }
         }
-        Answer::Forbidden(grant) => {
-            Reply::Injection { held: Answer::Forbidden(grant.clone()), served: Answer::Forbidden(grant) }
-        }
-        Answer::Unknown(why) => Reply::Injection { held: Answer::Unknown(why.clone()), served: Answer::Unknown(why) },
-        Answer::NotAsked => Reply::Injection { held: Answer::NotAsked, served: Answer::NotAsked },
+        none => Reply::Injection { held: none.clone().map(|_| Vec::new()), served: none.map(|_| Vec::new()) },
     }
 }
 
@@ -310,12 +304,7 @@ fn settle(seen: &mut Observed, replies: Vec<(usize, Question, Reply)>) {
             (Reply::Chain(served), _) if consumer.role == Role::Sentry => consumer.served = served,
             (Reply::Chain(served), _) => behind.push((Role::Conversion, served)),
             (Reply::Injection { held, served }, _) => {
-                consumer.held = match held {
-                    Answer::Proven(held) => Answer::Proven(held.into()),
-                    Answer::Forbidden(grant) => Answer::Forbidden(grant),
-                    Answer::Unknown(why) => Answer::Unknown(why),
-                    Answer::NotAsked => Answer::NotAsked,
-                };
+                consumer.held = held.map(Into::into);
                 behind.push((Role::Webhook, served));
             }
             (Reply::Verdict(verdict), Question::Holds) => consumer.holds = verdict,

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::api::{Change, DEPLOYMENTS, PODS, STATEFUL_SETS};
 use super::failure::Failure;
 use super::nodes::REFRESHED;
+use super::observe::is_muted;
 use super::{Kubernetes, names};
 use crate::error::Error;
 use crate::mesh::{Consumer, Observed, WorkloadKind};
@@ -46,10 +47,13 @@ impl Kubernetes {
         Ok(())
     }
 
-    /// How long the mounts that could not be nudged may take, as [`Observed::mount_lag`] has it.
+    /// How long the mounts may take that could not be nudged, or whose processes may not be asked, as
+    /// [`Observed::mount_lag`] has it.
     pub(super) async fn mount_lag(&mut self, seen: &Observed) -> SignedDuration {
         let (refused, unnudged) = (self.known.nudge_refused, &self.known.unnudged);
-        let lags = |consumer: &&Consumer| consumer.mounts && (refused || unnudged.contains_key(&consumer.name));
+        let lags = |consumer: &&Consumer| {
+            is_muted(consumer) || (consumer.mounts && (refused || unnudged.contains_key(&consumer.name)))
+        };
         let pods: Vec<String> = seen.consumers.iter().filter(lags).map(|consumer| consumer.name.clone()).collect();
         if pods.is_empty() { SignedDuration::ZERO } else { REFRESHED + self.longest_ttl(&pods).await }
     }

@@ -20,6 +20,8 @@ pub enum Answer<T> {
     NotAsked,
     /// Seen on the live process (or in its pod spec, which cannot change).
     Proven(T),
+    /// Not seen, since the caller may not ask: by now the process must have it, after a wait (dapr-facts §8).
+    Assumed(T),
     /// The caller may not ask; the text names the verb and the resource to grant.
     Forbidden(String),
     /// Asked, without a clear answer; the text says what happened.
@@ -35,12 +37,31 @@ impl<T> Answer<T> {
         }
     }
 
+    /// The answer, seen or assumed.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Proven(answer) | Self::Assumed(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// The same kind of answer to another question.
+    pub fn map<U>(self, answer: impl FnOnce(T) -> U) -> Answer<U> {
+        match self {
+            Self::NotAsked => Answer::NotAsked,
+            Self::Proven(it) => Answer::Proven(answer(it)),
+            Self::Assumed(it) => Answer::Assumed(answer(it)),
+            Self::Forbidden(grant) => Answer::Forbidden(grant),
+            Self::Unknown(why) => Answer::Unknown(why),
+        }
+    }
+
     /// Why there is no answer, for people.
     pub fn why_not(&self) -> Option<String> {
         match self {
             Self::Forbidden(grant) => Some(format!("not allowed to {grant}")),
             Self::Unknown(why) => Some(why.clone()),
-            Self::NotAsked | Self::Proven(_) => None,
+            Self::NotAsked | Self::Proven(_) | Self::Assumed(_) => None,
         }
     }
 }

@@ -190,7 +190,8 @@ pub struct Observed {
     pub fence: Fence,
     /// Whether a nudge was refused, so that mounts refresh in their own time only.
     pub nudge_refused: bool,
-    /// How long a mount that could not be nudged may lag behind what was published; zero where all could be.
+    /// How long a mount may lag behind what was published that could not be nudged, or whose process may not be asked;
+    /// zero where neither is so.
     pub mount_lag: SignedDuration,
     /// Why the record of the last rotation is there and cannot be used: damaged, of a newer version, or not one of ours.
     pub record_trouble: Option<String>,

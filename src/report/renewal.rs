@@ -118,6 +118,7 @@ impl From<&Left> for LeftBehind {
             concern: match left.concern {
                 Concern::Leaving => "leaving",
                 Concern::NotYet => "not-yet",
+                Concern::Assumed => "assumed",
                 Concern::OldTrust => OLD_TRUST,
                 Concern::Unseen => "unseen",
                 Concern::Behind => "behind",

@@ -12,6 +12,8 @@ use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
 pub enum Concern {
     /// Is being deleted, so that nothing is left to do about it.
     Leaving,
+    /// Is taken to hold the new root, after a wait: it may not be asked.
+    Assumed,
     /// Does not hold the new root yet, which an append waits for; what it is shown today it accepts.
     NotYet,
     /// Holds only older anchors; what it is shown is accepted until then.
@@ -53,7 +55,7 @@ impl Left {
         Self {
             consumer: held_back.consumer.clone(),
             role: held_back.role,
-            is_control_plane: held_back.may_pass,
+            is_control_plane: held_back.is_control_plane,
             concern: Concern::NotYet,
             why: "does not hold the new root yet".to_owned(),
             until: None,
@@ -83,7 +85,7 @@ fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left
         concern,
         why,
         until,
-        restart: consumer.owner.clone().filter(|_| concern != Concern::Unseen),
+        restart: consumer.owner.clone().filter(|_| !matches!(concern, Concern::Unseen | Concern::Assumed)),
     };
     Some(match consumer.phase {
         Phase::Terminating => {
@@ -110,6 +112,12 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
     }
     let profile = consumer.role.profile();
     let older = |until| Some((Concern::OldTrust, "holds only older trust anchors".to_owned(), until));
+    if let Answer::Assumed(held) = &consumer.held
+        && holds_target(goal, held)
+    {
+        let why = "may not be asked, and is taken to hold the new root: its mount has been refreshed by now";
+        return Some((Concern::Assumed, why.to_owned(), None));
+    }
     match (consumer.held.proven(), &consumer.holds) {
         (Some(held), _) if holds_target(goal, held) => None,
         (Some(held), _) => older(seen.until(&goal.target.issuer.chain, held, profile).ok()),
@@ -119,7 +127,10 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
             let why = "an older anchor has the same key, so that a handshake does not tell them apart";
             Some(unseen(Some(why.to_owned())))
         }
-        (None, holds) => Some(unseen(holds.why_not().or_else(|| consumer.held.why_not()))),
+        (None, holds) => {
+            let why = holds.why_not().or_else(|| consumer.held.why_not()).or_else(|| consumer.accepts.why_not());
+            Some(unseen(why))
+        }
     }
 }
 

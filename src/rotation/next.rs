@@ -54,6 +54,9 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
             Step::Stuck(format!("the rollout of {} did not come to an end", service.name))
         };
     }
+    if !held_back.is_empty() && nudge_helps(seen) {
+        return Step::Do(Move::Nudge);
+    }
     if let Some((missing, need)) = unproven(goal, seen) {
         if nudge_helps(seen) {
             return Step::Do(Move::Nudge);
@@ -68,13 +71,17 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     if let Some(restart) = restarts(goal, seen) {
         return restart;
     }
-    let may_pass = held_back.iter().all(|held_back| held_back.may_pass);
-    match held_back.first() {
-        None => Step::Done(left(goal, seen)),
-        Some(first) if may_pass && waited < limits.propagation.max(seen.mount_lag) => {
-            Step::Wait(format!("{} to hold the new root", first.consumer), need(goal, seen))
+    if held_back.is_empty() {
+        return Step::Done(left(goal, seen));
+    }
+    // Why: an application that is restarted before its injector holds the new root is restarted for nothing.
+    let all_may_pass = held_back.iter().all(|held_back| held_back.may_pass);
+    let awaited = held_back.iter().find(|held_back| held_back.may_pass && (all_may_pass || held_back.is_control_plane));
+    match awaited {
+        Some(awaited) if waited < limits.propagation.max(seen.mount_lag) => {
+            Step::Wait(format!("{} to hold the new root", awaited.consumer), need(goal, seen))
         }
-        Some(_) => Step::Blocked(held_back),
+        _ => Step::Blocked(held_back),
     }
 }
 
@@ -135,7 +142,14 @@ pub fn deadline(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
 pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
     let stuck = |service: &Workload| {
         let why = format!("cannot be restarted: {}", blocker(goal, service)?);
-        Some(Break { consumer: service.name.clone(), role: "service", why, restart: None, may_pass: false })
+        Some(Break {
+            consumer: service.name.clone(),
+            role: "service",
+            why,
+            restart: None,
+            is_control_plane: true,
+            may_pass: false,
+        })
     };
     let all = goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane);
     let due = seen.control_plane.iter().filter(|service| all && service.role.is_some() && !is_restarted(goal, service));
@@ -206,7 +220,7 @@ fn unproven(goal: &Goal, seen: &Observed) -> Option<(String, Need)> {
         _ if consumer.phase == Phase::Terminating || awaits_restart(goal, seen, consumer) => false,
         Role::Sentry if !is_switched(goal, seen) => false,
         Role::Sentry => match consumer.served {
-            Answer::NotAsked | Answer::Forbidden(_) => false,
+            Answer::NotAsked | Answer::Forbidden(_) | Answer::Assumed(_) => false,
             Answer::Proven(_) | Answer::Unknown(_) => !serves(consumer, &goal.target.issuer.chain),
         },
         Role::Operator | Role::Placement | Role::Scheduler => {
@@ -215,7 +229,7 @@ fn unproven(goal: &Goal, seen: &Observed) -> Option<(String, Need)> {
         Role::Injector => match &consumer.held {
             Answer::Proven(held) => !holds_target(goal, held),
             Answer::Unknown(_) => true,
-            Answer::NotAsked | Answer::Forbidden(_) => false,
+            Answer::NotAsked | Answer::Forbidden(_) | Answer::Assumed(_) => false,
         },
         Role::Webhook | Role::Conversion => {
             matches!(&consumer.held, Answer::Proven(_)) && !trusts_its_server(consumer, seen)

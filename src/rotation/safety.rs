@@ -23,6 +23,8 @@ pub struct Break {
     pub why: String,
     /// What a restart would name.
     pub restart: Option<String>,
+    /// Whether it is a part of the control plane.
+    pub is_control_plane: bool,
     /// Whether that may change by itself: it is being deleted, or its mount is yet to be refreshed.
     pub may_pass: bool,
 }
@@ -73,6 +75,7 @@ fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
             role: "trust anchor",
             why: "would leave the trust bundle while SVIDs under it may exist".to_owned(),
             restart: None,
+            is_control_plane: false,
             may_pass: false,
         })
         .collect()
@@ -116,6 +119,7 @@ fn broken(consumer: &Consumer, why: String) -> Break {
         role: consumer.role.word(),
         why,
         restart: consumer.owner.clone(),
+        is_control_plane: consumer.role.is_control_plane(),
         may_pass: consumer.phase == Phase::Terminating || consumer.role.is_control_plane(),
     }
 }
@@ -134,7 +138,7 @@ fn possible(goal: &Goal, consumer: &Consumer, seen: &Observed) -> Vec<Anchors> {
     if consumer.role == Role::Sentry || consumer.accepts == Answer::Proven(true) {
         return Vec::new();
     }
-    if let Some(anchors) = consumer.held.proven() {
+    if let Some(anchors) = consumer.held.known() {
         return vec![Arc::clone(anchors)];
     }
     let before = match &goal.previous {

@@ -93,6 +93,8 @@ pub struct Model {
     pub cut: Option<(u64, Cut)>,
     /// Whether random events happen while time passes.
     pub restless: bool,
+    /// Whether the caller may not ask the control plane's processes anything.
+    pub muted: bool,
     /// Whether both objects were emptied, as `helm upgrade --reset-values` does it.
     pub emptied: bool,
     /// How many of the three replicas of each service are ready.
@@ -106,12 +108,15 @@ pub struct Model {
     locked: bool,
     versions: (u64, u64),
     written: Timestamp,
+    map_written: Timestamp,
     sentries: Vec<Sentry>,
     restarted: Vec<(String, Timestamp)>,
     steps: u64,
     born: u32,
 }
 
+/// By then every mount is fresh, nudged or not.
+const MOUNTS_LAG: SignedDuration = SignedDuration::from_secs(90);
 const SKEW: SignedDuration = SignedDuration::from_mins(15);
 
 impl Model {
@@ -159,6 +164,7 @@ impl Model {
             cut: None,
             restless: false,
             ready: 3,
+            muted: false,
             emptied: false,
             hidden: false,
             broken: false,
@@ -166,6 +172,7 @@ impl Model {
             locked: false,
             versions: (1, 1),
             written: now,
+            map_written: now,
             sentries: vec![sentry(0), sentry(1)],
             restarted: Vec::new(),
             steps: 0,
@@ -367,6 +374,7 @@ impl Model {
         match step {
             Move::PublishTrust { bundle, issuer } => {
                 self.emptied = false;
+                self.map_written = self.now;
                 self.config_map = bundle.anchors().to_vec();
                 self.versions.1 += 1;
                 if cut == Some(Cut::BetweenThePair) {
@@ -458,6 +466,12 @@ impl Model {
             let accepts = |chain: &[Certificate]| until(chain, &process.held, Profile::Spiffe, self.now).is_ok();
             match process.role {
                 Role::Sidecar { .. } => consumer.held = Answer::Proven(process.held.clone().into()),
+                _ if self.muted => {
+                    consumer.accepts = Answer::Forbidden("get pods/portforward".to_owned());
+                    if self.now >= self.map_written + MOUNTS_LAG {
+                        consumer.held = Answer::Assumed(self.config_map.clone().into());
+                    }
+                }
                 Role::Injector if need.held => consumer.held = Answer::Proven(process.held.clone().into()),
                 Role::Injector => {}
                 _ => {
@@ -534,6 +548,7 @@ impl Mesh for Model {
             consumers: self.consumers(need),
             consumers_complete: !self.hidden,
             control_plane: services.collect(),
+            mount_lag: if self.muted { MOUNTS_LAG } else { SignedDuration::ZERO },
             ..Observed::default()
         })
     }
