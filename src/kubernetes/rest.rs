@@ -12,8 +12,9 @@ use crate::error::{Error, Kind};
 use crate::mesh::{Observed, Phase, Role};
 use crate::rotation::Need;
 
-/// Sentry reloads this long after its mount was refreshed (`dapr/cmd/sentry/app/app.go`).
-const RELOADS: SignedDuration = SignedDuration::from_secs(2);
+/// Sentry reloads two seconds after its mount was refreshed (`dapr/cmd/sentry/app/app.go`), and was seen to do so once
+/// more two seconds later (1.14.0).
+const RELOADS: SignedDuration = SignedDuration::from_secs(5);
 /// By then a Sentry that has started has read the pair.
 const STARTED: SignedDuration = SignedDuration::from_secs(10);
 
