@@ -49,8 +49,10 @@ impl Directory {
     fn look(&self) -> Result<Observed, Error> {
         let files = Files::read(&self.path)?;
         let is_open = || files::load(&self.own()).map(|record| record.is_some_and(|r| r.status == Status::Open));
-        if files.check(&self.path).is_err() && !is_open()? {
-            files.check(&self.path)?;
+        if let Err(part) = files.check(&self.path)
+            && !is_open()?
+        {
+            return Err(part);
         }
         let published = files.published(&self.path);
         let named = identity::of(&published, &self.naming)?;
