@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
+use super::transport::Transport;
 
 /// How a request is to be understood: a kind of object.
 #[derive(Clone, Copy, Debug)]
@@ -167,16 +168,16 @@ pub type Detail = Arc<dyn Fn(u8, &str) + Send + Sync>;
 /// The API server, as the caller reaches it.
 #[derive(Clone)]
 pub struct Api {
-    client: Client,
+    transport: Transport,
     timeout: Option<Duration>,
     detail: Detail,
     clock: Arc<Mutex<Option<(Timestamp, Instant)>>>,
 }
 
 impl Api {
-    /// Over `client`; one request takes at most `timeout`.
-    pub fn new(client: Client, timeout: Option<Duration>) -> Self {
-        Self { client, timeout, detail: Arc::new(|_, _| ()), clock: Arc::default() }
+    /// Over `transport`; one request takes at most `timeout`.
+    pub fn new(transport: Transport, timeout: Option<Duration>) -> Self {
+        Self { transport, timeout, detail: Arc::new(|_, _| ()), clock: Arc::default() }
     }
 
     /// Tells of every request from now on.
@@ -195,8 +196,8 @@ impl Api {
     }
 
     /// For what is more than a request, such as a port-forward.
-    pub fn client(&self) -> Client {
-        self.client.clone()
+    pub fn streams(&self) -> Client {
+        self.transport.streams.clone()
     }
 
     /// The API server's clock, in whole seconds, by the `Date` of its last answer; this machine's before the first.
@@ -307,7 +308,8 @@ impl Api {
         let lost = |why: String| Failure::Lost { what: grant.to_owned(), why };
         let request = request.body(body).map_err(|why| lost(why.to_string()))?;
         let exchange = async {
-            let response = self.client.send(request).await.map_err(|why| Failure::of_transport(grant, &why))?;
+            let response =
+                self.transport.requests.send(request).await.map_err(|why| Failure::of_transport(grant, &why))?;
             let (parts, body) = response.into_parts();
             self.note_date(&parts.headers);
             let bytes = collect(body, &parts.headers).await.map_err(|why| lost(why.to_string()))?;

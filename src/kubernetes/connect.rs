@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::api::{Api, Change, SELF_REVIEWS};
 use super::failure::credentials;
+use super::transport::Transport;
 use crate::error::Error;
 
 /// How to reach a cluster: the flags of the command line, in kubectl's meaning.
@@ -69,18 +70,18 @@ impl Connection {
         }
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let read_only = read_only(&config);
-        let client = Client::try_from(config).map_err(|why| {
+        let transport = Transport::new(config).map_err(|why| {
             Error::failed(format!("cannot prepare a connection to `{server}`"))
                 .because(credentials(&why).unwrap_or_else(|| why.to_string()))
                 .hint("the credentials in the kubeconfig may be damaged or of a kind that is not supported")
         })?;
-        Ok(Self { api: Api::new(client, timeout), context, server, read_only })
+        Ok(Self { api: Api::new(transport, timeout), context, server, read_only })
     }
 
     /// Over a client made elsewhere.
     pub fn over(client: Client, context: impl Into<String>) -> Self {
         Self {
-            api: Api::new(client, Some(REQUEST_TIMEOUT)),
+            api: Api::new(client.into(), Some(REQUEST_TIMEOUT)),
             context: context.into(),
             server: String::new(),
             read_only: None,

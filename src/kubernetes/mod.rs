@@ -18,6 +18,7 @@ mod published;
 mod record;
 mod rest;
 mod rollout;
+mod transport;
 mod tunnel;
 mod wire;
 mod write;

@@ -192,7 +192,7 @@ const ALERT: &str = "it sent a TLS alert";
 
 async fn open(api: &Api, pod: &str, port: u16, config: ClientConfig) -> Result<Tunnel, Trouble> {
     let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
-    let pods: kube::Api<Pod> = kube::Api::namespaced(api.client(), namespace);
+    let pods: kube::Api<Pod> = kube::Api::namespaced(api.streams(), namespace);
     let grant = format!("get pods/portforward of {name} in namespace {namespace}");
     let started = Instant::now();
     let opened = pods.portforward(name, &[port]).await.map_err(|why| Failure::of_transport(&grant, &why));

@@ -49,33 +49,44 @@ func main() {
 		Transport:     faults,
 		FlushInterval: -1,
 		ErrorLog:      log.New(io.Discard, "", 0),
-		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, _ error) {
+			// An HTTP/2 request that is aborted ends alone: a cut ends all that share its connection.
+			r.Context().Value(connection{}).(net.Conn).Close()
+			panic(http.ErrAbortHandler)
+		},
 	}
 
 	certificate := selfSigned()
 	check(os.WriteFile(*certOut, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}), 0o644))
-	// HTTP/1.1 alone: a port-forward upgrades the connection, and a cut must close it.
-	secure, err := tls.Listen("tcp", *listen, &tls.Config{
-		Certificates: []tls.Certificate{certificate},
-		NextProtos:   []string{"http/1.1"},
-	})
+	secure, err := net.Listen("tcp", *listen)
 	check(err)
+	server := &http.Server{
+		Handler:   proxy,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}},
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connection{}, conn)
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	plain, err := net.Listen("tcp", *control)
 	check(err)
 	fmt.Printf("{\"listen\":%q,\"control\":%q}\n", secure.Addr(), plain.Addr())
 	go func() { log.Fatal(http.Serve(plain, faults.control())) }()
-	log.Fatal(http.Serve(secure, proxy))
+	log.Fatal(server.ServeTLS(secure, "", ""))
 }
+
+// connection is the key of a request's connection in its context.
+type connection struct{}
 
 func selfSigned() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(err)
 	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(time.Now().UnixNano()),
-		DNSNames:              []string{"localhost"},
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(365 * 24 * time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(365 * 24 * time.Hour),
 		// Not a CA: rustls takes a CA certificate for no server's own.
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
