@@ -87,15 +87,23 @@ pub fn of_control_plane(pods: &[Pod], written: Option<Timestamp>, anchors: &[Cer
     consumers
 }
 
-/// All pods with a sidecar of the control plane in `namespace`, page by page; of `everyone` also those that run one
-/// without injection (dapr-shared), which no label tells.
-pub async fn sidecars(
-    api: &Api,
-    namespace: &str,
-    everyone: bool,
-    interned: &mut Interned,
-) -> Result<Vec<Consumer>, Failure> {
-    let mut consumers = Vec::new();
+/// A pod with a sidecar, of whichever control plane.
+pub struct Sidecar {
+    /// Where its control plane is; `None`: its spec does not say.
+    home: Option<Box<str>>,
+    consumer: Consumer,
+}
+
+/// Those of the control plane in `namespace`.
+pub fn of_mesh(sidecars: Vec<Sidecar>, namespace: &str) -> Vec<Consumer> {
+    let ours = |sidecar: &Sidecar| sidecar.home.as_deref().is_none_or(|home| home == namespace);
+    sidecars.into_iter().filter(ours).map(|sidecar| sidecar.consumer).collect()
+}
+
+/// All pods with a sidecar, page by page; of `everyone` also those that run one without injection (dapr-shared), which
+/// no label tells.
+pub async fn sidecars(api: &Api, everyone: bool, interned: &mut Interned) -> Result<Vec<Sidecar>, Failure> {
+    let mut sidecars = Vec::new();
     let mut next = String::new();
     loop {
         let mut query = format!("limit={PAGE}");
@@ -110,24 +118,24 @@ pub async fn sidecars(
         let page = match page {
             // The list grew too old while it was read: from the beginning, what was read is read again.
             Err(Failure::Refused { code: 410, .. }) if !next.is_empty() => {
-                consumers.clear();
+                sidecars.clear();
                 next.clear();
                 continue;
             }
             page => page?,
         };
-        consumers.extend(page.items.iter().filter_map(|pod| sidecar(pod, namespace, interned)));
+        sidecars.extend(page.items.iter().filter_map(|pod| sidecar(pod, interned)));
         next = page.metadata.next;
         if next.is_empty() {
-            return Ok(consumers);
+            return Ok(sidecars);
         }
     }
 }
 
-fn sidecar(pod: &Pod, namespace: &str, interned: &mut Interned) -> Option<Consumer> {
+fn sidecar(pod: &Pod, interned: &mut Interned) -> Option<Sidecar> {
     let is_daprd = |c: &&Container| c.name == names::DAPRD || c.variable(names::ENV_NAMESPACE).is_some();
     let daprd = pod.spec.containers.iter().chain(&pod.spec.init_containers).find(is_daprd)?;
-    if !is_running(pod) || daprd.variable(names::ENV_NAMESPACE).is_some_and(|theirs| theirs != namespace) {
+    if !is_running(pod) {
         return None;
     }
     let meta = &pod.metadata;
@@ -141,7 +149,8 @@ fn sidecar(pod: &Pod, namespace: &str, interned: &mut Interned) -> Option<Consum
         None => (Era::Env, Answer::Unknown("its pod spec carries no trust anchors".to_owned())),
     };
     let role = Role::Sidecar { era, app_id: app_id.clone() };
-    Some(Consumer { held, ..consumer(role, pod, Some(daprd)) })
+    let home = daprd.variable(names::ENV_NAMESPACE).map(Into::into);
+    Some(Sidecar { home, consumer: Consumer { held, ..consumer(role, pod, Some(daprd)) } })
 }
 
 fn consumer(role: Role, pod: &Pod, container: Option<&Container>) -> Consumer {
@@ -251,15 +260,24 @@ mod tests {
     #[test]
     fn a_sidecar_is_known_by_its_spec() {
         let mut interned = Interned::default();
-        let seen = sidecar(&pod(SERVER), "dapr-system", &mut interned).unwrap();
+        let seen = sidecar(&pod(SERVER), &mut interned).unwrap().consumer;
         assert_eq!(seen.name, "shop/server-5d-x");
         assert_eq!(seen.role, Role::Sidecar { era: Era::Env, app_id: "server".into() });
         assert_eq!(seen.owner.as_deref(), Some("deploy/server"));
         assert_eq!(seen.version, Some((1, 14, 0)));
         assert_eq!(seen.started.unwrap().to_string(), "2026-01-01T00:00:07Z");
         assert!(seen.held.proven().is_some());
-        assert!(sidecar(&pod(SERVER), "other", &mut interned).is_none(), "it belongs to another control plane");
-        assert!(sidecar(&pod(&SERVER.replace("Running", "Succeeded")), "dapr-system", &mut interned).is_none());
+        assert!(sidecar(&pod(&SERVER.replace("Running", "Succeeded")), &mut interned).is_none());
+    }
+
+    #[test]
+    fn a_sidecar_belongs_to_the_control_plane_that_it_names_or_to_any() {
+        let unnamed = SERVER.replace(names::ENV_NAMESPACE, "OTHER");
+        let in_mesh = |text: &str, namespace: &str| {
+            of_mesh(sidecar(&pod(text), &mut Interned::default()).into_iter().collect(), namespace).len()
+        };
+        assert_eq!((in_mesh(SERVER, "dapr-system"), in_mesh(SERVER, "other")), (1, 0));
+        assert_eq!((in_mesh(&unnamed, "dapr-system"), in_mesh(&unnamed, "other")), (1, 1));
     }
 
     #[test]
@@ -272,9 +290,9 @@ mod tests {
     #[test]
     fn native_sidecars_and_files_count_too() {
         let native = SERVER.replace("\"containers\":[{\"name\":\"app\"", "\"initContainers\":[{\"name\":\"app\"");
-        assert!(sidecar(&pod(&native), "dapr-system", &mut Interned::default()).is_some());
+        assert!(sidecar(&pod(&native), &mut Interned::default()).is_some());
         let file = SERVER.replace("DAPR_TRUST_ANCHORS", "DAPR_TRUST_ANCHORS_FILE");
-        let seen = sidecar(&pod(&file), "dapr-system", &mut Interned::default()).unwrap();
+        let seen = sidecar(&pod(&file), &mut Interned::default()).unwrap().consumer;
         assert!(matches!(seen.role, Role::Sidecar { era: Era::File, .. }));
         assert_eq!(seen.held.proven(), None);
     }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
-use super::consumers::{self, Interned};
+use super::consumers::{self, Interned, of_mesh};
 use super::control_plane::{fence, settings, workloads};
 use super::failure::Failure;
 use super::find::{Found, find, version};
@@ -39,14 +39,20 @@ impl Kubernetes {
     /// Looks for what `need` names. At most 12 requests without probes, further pages of a list not counted; the record
     /// comes along with the first look at the consumers.
     pub(super) async fn look(&mut self, need: &Need) -> Result<Observed, Error> {
-        if self.known.found.is_none() || need.control_plane {
-            let namespace =
-                self.known.found.as_ref().map(|found| found.namespace.as_str()).or(self.namespace.as_deref());
-            self.known.found = Some(find(&self.connection.api, namespace).await?);
+        let (api, known) = (&self.connection.api, &mut self.known);
+        let namespace = known.found.as_ref().map(|found| found.namespace.as_str()).or(self.namespace.as_deref());
+        // The longest list does not wait for the shortest one.
+        let (found, sidecars) = tokio::join!(
+            when(known.found.is_none() || need.control_plane, find(api, namespace)),
+            when(need.consumers, consumers::sidecars(api, need.everyone, &mut known.interned)),
+        );
+        if let Some(found) = found {
+            known.found = Some(found?);
         }
         let found = self.known.found.take().unwrap_or_default();
         let mut denied: Vec<Denied> = found.denied.iter().cloned().collect();
-        let objects = Box::pin(self.objects(need, &found)).await;
+        let mut objects = Box::pin(self.objects(need, &found)).await;
+        objects.sidecars = sidecars.map(|listed| listed.map(|sidecars| of_mesh(sidecars, &found.namespace)));
         let observed = self.understand(need, &found, objects, &mut denied);
         let mut observed = match observed {
             Ok(observed) => observed,
@@ -71,20 +77,9 @@ impl Kubernetes {
         let probes = need.served || need.held || need.accepts.is_some() || need.holds.is_some();
         let pods = need.consumers || need.control_plane || probes;
         let first = known.caller.is_none() && writes;
-        let (
-            secret,
-            config_map,
-            configuration,
-            stateful_sets,
-            role,
-            pods,
-            sidecars,
-            helm,
-            webhook,
-            definition,
-            caller,
-            record,
-        ) = tokio::join!(
+        // Helm's comes first: it takes two requests, one after the other.
+        let (helm, secret, config_map, configuration, stateful_sets, role, pods, webhook, definition, caller, record) = tokio::join!(
+            when(need.owners, owners::helm(api, &found.sentry)),
             optional(api.get(SECRETS.named(namespace, names::TRUST_BUNDLE), "")),
             optional(api.get(CONFIG_MAPS.named(namespace, names::TRUST_BUNDLE), "")),
             when(
@@ -94,8 +89,6 @@ impl Kubernetes {
             when(need.control_plane, stateful_sets(api, namespace)),
             when(need.control_plane, optional(api.get(ROLES.named(namespace, names::SENTRY), ""))),
             when(pods, consumers::control_plane(api, namespace)),
-            when(need.consumers, consumers::sidecars(api, namespace, need.everyone, &mut known.interned)),
-            when(need.owners, owners::helm(api, &found.sentry)),
             when(need.held, optional(api.get(WEBHOOKS.cluster(names::INJECTOR), ""))),
             when(need.held, optional(api.get(DEFINITIONS.cluster(names::CONVERTED), ""))),
             when(first, self.connection.caller()),
@@ -112,7 +105,7 @@ impl Kubernetes {
             stateful_sets,
             role,
             pods,
-            sidecars,
+            sidecars: None,
             helm: helm.flatten(),
             webhook,
             definition,

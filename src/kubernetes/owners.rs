@@ -1,5 +1,7 @@
 //! Who else writes the trust bundle: Helm's release values, continuous reconcilers, Dapr itself.
 
+use std::io::Read as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
@@ -75,17 +77,26 @@ fn pinned(stored: &[u8]) -> Option<bool> {
         config: Option<Value>,
     }
     let packed = Zeroizing::new(STANDARD.decode(stored).ok()?);
-    let mut release: Release = if packed.starts_with(&[0x1f, 0x8b]) {
-        serde_json::from_reader(std::io::BufReader::new(GzDecoder::new(packed.as_slice()))).ok()?
-    } else {
-        serde_json::from_slice(&packed).ok()?
-    };
+    let text = if packed.starts_with(&[0x1f, 0x8b]) { unpacked(&packed)? } else { packed };
+    let mut release: Release = serde_json::from_slice(&text).ok()?;
     let found = release.config.as_ref().is_some_and(pins_certificates);
     if let Some(config) = &mut release.config {
         wipe(config);
     }
     Some(found)
 }
+
+/// What a gzip file holds. Text that is read as it unpacks is read byte by byte, which takes three times as long.
+fn unpacked(packed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    // The length of the text, modulo 2^32, ends the file (RFC 1952 §2.3.1): with room for it no copy stays behind.
+    let length = u32::from_le_bytes(*packed.last_chunk()?) as usize;
+    let mut text = Zeroizing::new(Vec::with_capacity(length.min(MOST_OF_RELEASE) + 1));
+    GzDecoder::new(packed).take(MOST_OF_RELEASE as u64).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+/// A Secret holds 1 MiB; what that unpacks to is not more than this, unless somebody means harm.
+const MOST_OF_RELEASE: usize = 64 << 20;
 
 /// `dapr_sentry.tls.{root,issuer}.*PEM`, also below the name of a chart that has Dapr's as a part.
 fn pins_certificates(values: &Value) -> bool {
