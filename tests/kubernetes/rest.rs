@@ -22,10 +22,10 @@ fn unfenceable(written: &Value) -> ApiServer {
 async fn who_may_not_fence_waits_until_sentry_is_at_rest() {
     let before_start = json!("2026-05-31T23:59:30Z");
     for (written, ttl, wait) in [
-        (&before_start, Some("0"), 62),
-        (&before_start, Some("30"), 95),
-        (&json!("2026-05-31T23:55:00Z"), None, 95),
-        (&Value::Null, Some("0"), 95),
+        (&before_start, Some("0"), 72),
+        (&before_start, Some("30"), 105),
+        (&json!("2026-05-31T23:55:00Z"), None, 105),
+        (&Value::Null, Some("0"), 105),
     ] {
         let server = unfenceable(written);
         if let Some(ttl) = ttl {
