@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,10 +37,16 @@ pub struct Run {
     pub peak_kib: u64,
 }
 
+/// The binary as it is released, where `MTLS_RELEASED` names one. Without it the tests run what was built with them, a
+/// build for debugging: that one is larger and slower, which says nothing.
+pub fn released() -> Option<PathBuf> {
+    std::env::var_os("MTLS_RELEASED").map(PathBuf::from)
+}
+
 impl Running {
     /// Starts the binary with `args`. Nothing of the caller's environment that could choose a cluster gets through.
     pub fn start(args: &[&str], home: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mtls"))
+        let mut child = Command::new(released().unwrap_or_else(|| env!("CARGO_BIN_EXE_mtls").into()))
             .args(args)
             .env_clear()
             .env("HOME", home)
