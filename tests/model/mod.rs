@@ -65,8 +65,18 @@ pub struct Process {
 struct Sentry {
     name: String,
     loaded: Trio,
-    refresh: Option<Timestamp>,
+    /// When it will reload. Its watcher tells of each file name by itself: a refresh of its mount makes it reload four
+    /// times, two seconds apart.
+    reloads: Vec<Timestamp>,
     nudged: Option<String>,
+}
+
+impl Sentry {
+    /// Its mount changes at `refresh`.
+    fn refresh(&mut self, refresh: Timestamp) {
+        let later = |seconds: i64| refresh + SignedDuration::from_millis(500) + SignedDuration::from_secs(seconds);
+        self.reloads = [2, 4, 6, 8].map(later).to_vec();
+    }
 }
 
 /// Where a run is cut off, as by kill -9.
@@ -150,7 +160,7 @@ impl Model {
         let sentry = |n: u32| Sentry {
             name: format!("dapr-system/sentry-{n}"),
             loaded: secret.clone(),
-            refresh: None,
+            reloads: Vec::new(),
             nudged: None,
         };
         Self {
@@ -188,8 +198,9 @@ impl Model {
         let now = self.now;
         self.processes.retain(|process| process.gone.is_none_or(|gone| gone > now));
         for index in 0..self.sentries.len() {
-            if self.sentries[index].refresh.is_some_and(|at| at <= self.now) {
-                self.sentries[index].refresh = None;
+            let due = self.sentries[index].reloads.iter().filter(|at| **at <= now).count();
+            if due > 0 {
+                self.sentries[index].reloads.drain(..due);
                 self.reload(index);
             }
         }
@@ -315,7 +326,7 @@ impl Model {
         self.written = self.now;
         for index in 0..self.sentries.len() {
             let lag = SignedDuration::from_secs(14 + i64::try_from(self.chance.below(65)).unwrap());
-            self.sentries[index].refresh = Some(self.now + lag);
+            self.sentries[index].refresh(self.now + lag);
         }
         for index in 0..self.processes.len() {
             let lag = SignedDuration::from_secs(14 + i64::try_from(self.chance.below(65)).unwrap());
@@ -413,7 +424,7 @@ impl Model {
         let soon = Some(self.now + SignedDuration::from_millis(400));
         for sentry in &mut self.sentries {
             sentry.nudged = Some(mark.clone());
-            sentry.refresh = Some(self.now + SignedDuration::from_millis(2400));
+            sentry.refresh(self.now + SignedDuration::from_millis(400));
         }
         for process in self.processes.iter_mut().filter(|p| p.watcher != Watcher::NoMount) {
             process.nudged = Some(mark.clone());
