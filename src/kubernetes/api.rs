@@ -219,7 +219,7 @@ impl Api {
         let started = Instant::now();
         let mut tries = 1;
         let body = loop {
-            let failure = match self.send(&grant, Method::GET, &path, None, accept).await {
+            let failure = match self.send(&grant, Method::GET, &path, None, accept, tries).await {
                 Ok(body) => break body,
                 Err(failure) => failure,
             };
@@ -270,7 +270,8 @@ impl Api {
         let mut tries = 1;
         let mut lost: Option<Failure> = None;
         let answer = loop {
-            let sent = self.send(&grant, change.method(), &path, Some((body, change.content_type())), JSON).await;
+            let body = Some((body, change.content_type()));
+            let sent = self.send(&grant, change.method(), &path, body, JSON, tries).await;
             let failure = match sent {
                 Ok(answer) => break answer,
                 Err(failure) => failure,
@@ -298,7 +299,11 @@ impl Api {
         path: &str,
         body: Option<(&[u8], &str)>,
         accept: &str,
+        tries: u32,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        // Why: a shared connection outlives a request that nobody answers on it, and the next one would share its fate.
+        let Transport { requests, streams } = &self.transport;
+        let client = if tries == 1 { requests } else { streams };
         let started = Instant::now();
         let mut request = Request::builder().method(method.clone()).uri(path).header(http::header::ACCEPT, accept);
         if let Some((_, content_type)) = body {
@@ -308,8 +313,7 @@ impl Api {
         let lost = |why: String| Failure::Lost { what: grant.to_owned(), why };
         let request = request.body(body).map_err(|why| lost(why.to_string()))?;
         let exchange = async {
-            let response =
-                self.transport.requests.send(request).await.map_err(|why| Failure::of_transport(grant, &why))?;
+            let response = client.send(request).await.map_err(|why| Failure::of_transport(grant, &why))?;
             let (parts, body) = response.into_parts();
             self.note_date(&parts.headers);
             let bytes = collect(body, &parts.headers).await.map_err(|why| lost(why.to_string()))?;
@@ -403,4 +407,30 @@ fn decode<T: DeserializeOwned>(grant: &str, body: &[u8]) -> Result<T, Failure> {
         // A decoder's message may quote what it choked on, which may be a key: only the place is kept.
         why: format!("unexpected content at line {} column {}", why.line(), why.column()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Response;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_try_takes_a_connection_of_its_own() {
+        let client = |status: u16| {
+            let answer = move |_: Request<Body>| async move {
+                let body = Body::from(b"{}".to_vec());
+                Ok::<_, Infallible>(Response::builder().status(status).body(body).expect("an answer"))
+            };
+            Client::new(tower::service_fn(answer), "default")
+        };
+        let broken = Transport { requests: client(503), streams: client(200) };
+        let api = Api::new(broken, None);
+        assert_eq!(api.get::<Value>(SECRETS.named("d", "s"), "").await.unwrap(), serde_json::json!({}));
+        let change = api.change::<Value>(SECRETS.named("d", "s"), Change::Patch, b"{}", false).await;
+        assert_eq!(change.unwrap(), serde_json::json!({}));
+    }
 }

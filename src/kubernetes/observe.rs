@@ -1,4 +1,4 @@
-//! One look: a round of objects, all at once, then a round of probes.
+//! One look: a round of objects, as far as the control plane must not be found first all at once, then a round of probes.
 
 use std::sync::Arc;
 

@@ -96,7 +96,7 @@ fn unpacked(packed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// A Secret holds 1 MiB; what that unpacks to is not more than this, unless somebody means harm.
-const MOST_OF_RELEASE: usize = 64 << 20;
+const MOST_OF_RELEASE: usize = 16 << 20;
 
 /// `dapr_sentry.tls.{root,issuer}.*PEM`, also below the name of a chart that has Dapr's as a part.
 fn pins_certificates(values: &Value) -> bool {

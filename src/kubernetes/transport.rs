@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -20,14 +21,14 @@ use tower::{BoxError, ServiceBuilder};
 /// The clients for the API server, with the same credentials.
 #[derive(Clone)]
 pub struct Transport {
-    /// For requests.
+    /// For requests: they share a connection.
     pub requests: Client,
-    /// For what upgrades its connection.
+    /// For what needs a connection of its own.
     pub streams: Client,
 }
 
-/// A connection that several requests share must not outlive its peer unnoticed: it is asked after this long, and given
-/// up when it does not answer for as long again.
+/// A connection that several requests share must not outlive its peer unnoticed: while one waits on it for this long it
+/// is asked, and given up when it does not answer for as long again.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 impl Transport {
@@ -39,6 +40,9 @@ impl Transport {
         }
         let auth = config.auth_layer()?;
         let client = |connector: HttpsConnector<HttpConnector>| -> kube::Result<Client> {
+            // Names, TCP and TLS together.
+            let mut connector = TimeoutConnector::new(connector);
+            connector.set_connect_timeout(config.connect_timeout);
             let http: Http<_, Body> = Http::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .http2_keep_alive_interval(KEEP_ALIVE)
@@ -55,7 +59,6 @@ impl Transport {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(config.connect_timeout);
         let (settings, name) = (config.rustls_client_config()?, server_name(&config)?);
         let tls = || {
             let builder = HttpsConnectorBuilder::new().with_tls_config(settings.clone()).https_or_http();

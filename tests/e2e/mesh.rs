@@ -95,8 +95,8 @@ impl Lab {
         self.patch("lease", "mtls-rotation", &json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}));
     }
 
-    /// Brings Sentry to rest at once, where a run without a fence would wait longer than a minute for it: its mount is made fresh and
-    /// no reload is under way or to come; then the last write to its Secret is dated back.
+    /// Brings Sentry to rest at once, where a run without a fence would wait longer than a minute for it: its mount is
+    /// made fresh and no reload is under way or to come; then the last write to its Secret is dated back.
     pub fn let_sentry_settle(&self) {
         let mut nudged = Instant::now();
         self.nudge("app=dapr-sentry");

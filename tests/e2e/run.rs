@@ -40,7 +40,7 @@ pub struct Run {
 /// The binary as it is released, where `MTLS_RELEASED` names one. Without it the tests run what was built with them, a
 /// build for debugging: that one is larger and slower, which says nothing.
 pub fn released() -> Option<PathBuf> {
-    std::env::var_os("MTLS_RELEASED").map(PathBuf::from)
+    std::env::var_os("MTLS_RELEASED").map(|path| std::path::absolute(path).expect("MTLS_RELEASED is a path"))
 }
 
 impl Running {
