@@ -54,9 +54,11 @@ fn read(secret: &Secret, namespace: &str) -> Result<(Record, String), Error> {
     }
     let data: RecordData = secret.data.keys().filter_map(|key| Some((key.clone(), secret.value(key)?))).collect();
     let record = Record::from_data(&data).map_err(|why| {
+        let anew = format!("to begin anew without it: kubectl -n {namespace} delete secret {}", names::ROTATION);
+        let hint = why.hint(anew);
         Error::failed(format!("the record in Secret `{namespace}/{}` cannot be read", names::ROTATION))
             .because(why)
-            .hint(format!("to begin anew without it: kubectl -n {namespace} delete secret {}", names::ROTATION))
+            .hint(hint)
     })?;
     Ok((record, secret.metadata.resource_version.clone()))
 }

@@ -56,6 +56,18 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// What helps. `anew`: how to begin without this record, which only one that nobody can read should be.
+    pub fn hint(&self, anew: String) -> String {
+        match self {
+            Self::Newer { .. } => {
+                "use the mtls that wrote it, or a newer one: it may be of a rotation that is open".to_owned()
+            }
+            Self::Damaged { .. } => anew,
+        }
+    }
+}
+
 /// The data of the Secret (or the files of the directory) that a record is kept in, by key.
 pub type RecordData = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
@@ -203,4 +215,43 @@ fn read_trio(data: &RecordData, [trust, chain, key]: [&'static str; 3]) -> Resul
     let chain_read = parse_chain(part(chain)?).map_err(|why| damaged(chain, why.to_string()))?;
     let key_read = PrivateKey::parse(part(key)?).map_err(|why| damaged(key, why.to_string()))?;
     Ok(Trio { trust: bundle, issuer: Issuer { chain: chain_read, key: key_read } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record as the first version of its format has it. It stays as it is when the format changes.
+    const FIRST: &str = include_str!("testdata/record-1.json");
+
+    fn data(text: &str) -> RecordData {
+        let texts: BTreeMap<String, String> = serde_json::from_str(text).unwrap();
+        texts.into_iter().map(|(key, text)| (key, Zeroizing::new(text.into_bytes()))).collect()
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_understood_and_written_as_it_was() {
+        let record = Record::from_data(&data(FIRST)).unwrap();
+        let Goal { strategy, target, previous, began, restart, invented, .. } = &record.goal;
+        let previous = previous.as_ref().unwrap();
+        assert_eq!((record.status, *strategy, invented.is_none()), (Status::Open, Strategy::Bridge, true));
+        assert_eq!(restart.unwrap().scope, Scope::Stale);
+        assert_eq!(began.to_string(), "2026-11-24T21:03:59Z");
+        assert_eq!((target.issuer.chain.len(), previous.issuer.chain.len()), (3, 1));
+        assert_eq!(target.trust.anchors()[1], previous.trust.anchors()[0]);
+        assert_ne!(target.issuer.key.public_fingerprint(), previous.issuer.key.public_fingerprint());
+        assert!(record.to_data() == data(FIRST));
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_and_not_to_be_removed() {
+        let newer = FIRST.replace(r#"\"version\": 1"#, r#"\"version\": 2"#);
+        let why = Record::from_data(&data(&newer)).err().unwrap();
+        assert_eq!(why.to_string(), "the record has version 2, this mtls understands 1");
+        assert!(!why.hint("remove it".to_owned()).contains("remove"));
+        let damaged = FIRST.replace("previous.issuer.key", "previous.issuer.kex");
+        let why = Record::from_data(&data(&damaged)).err().unwrap();
+        assert_eq!(why.to_string(), "the record's `previous.issuer.key` is missing or damaged: it is not there");
+        assert_eq!(why.hint("remove it".to_owned()), "remove it");
+    }
 }

@@ -138,14 +138,16 @@ pub fn save(own: &Path, record: &Record) -> Result<(), Error> {
 /// Reads the record back, if there is one.
 pub fn load(own: &Path) -> Result<Option<Record>, Error> {
     let path = own.join(RECORD);
-    let failed = || {
-        let hint = format!("move `{}` away if the rotation it tells of is of no interest", path.display());
-        Error::failed(format!("the record `{}` cannot be read", path.display())).hint(hint)
-    };
+    let anew = format!("move `{}` away if the rotation it tells of is of no interest", path.display());
+    let failed = || Error::failed(format!("the record `{}` cannot be read", path.display()));
     let Some(json) = read(&path)? else { return Ok(None) };
-    let texts: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|why| failed().because(why))?;
+    let texts: BTreeMap<String, String> =
+        serde_json::from_slice(&json).map_err(|why| failed().because(why).hint(anew.clone()))?;
     let data = texts.into_iter().map(|(key, text)| (key, Zeroizing::new(text.into_bytes()))).collect();
-    Record::from_data(&data).map(Some).map_err(|why| failed().because(why))
+    Record::from_data(&data).map(Some).map_err(|why| {
+        let hint = why.hint(anew);
+        failed().because(why).hint(hint)
+    })
 }
 
 /// Reads a file that is no symbolic link; `None` if it is not there.
