@@ -67,12 +67,6 @@ impl TrustBundle {
         Self::from_anchors(std::iter::once(new).chain(&self.0).cloned().collect())
     }
 
-    /// Leaves one anchor out; `None` if it was the last.
-    pub fn without(&self, anchor: Fingerprint) -> Option<Self> {
-        let left: Vec<Certificate> = self.0.iter().filter(|own| own.fingerprint() != anchor).cloned().collect();
-        (!left.is_empty()).then_some(Self(left))
-    }
-
     /// Appends those of `other` that are new.
     pub fn merged(&self, other: &Self) -> Result<Self, PemError> {
         Self::from_anchors(self.0.iter().chain(&other.0).cloned().collect())

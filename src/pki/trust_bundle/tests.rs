@@ -154,10 +154,7 @@ fn a_new_root_goes_in_front_and_the_rest_stays_in_order() {
     let bundle = TrustBundle::from_anchors(vec![a.clone(), b.clone()]).unwrap();
     let with = bundle.with(&c).unwrap();
     assert_eq!(with.anchors(), [c.clone(), a.clone(), b.clone()]);
-    assert_eq!(with.with(&b).unwrap().anchors(), [b.clone(), c.clone(), a.clone()]);
-    assert_eq!(with.without(a.fingerprint()).unwrap().anchors(), [c.clone(), b.clone()]);
-    let last = TrustBundle::from_anchors(vec![a.clone()]).unwrap();
-    assert_eq!(last.without(a.fingerprint()), None);
+    assert_eq!(with.with(&b).unwrap().anchors(), [b.clone(), c.clone(), a]);
     assert_eq!(bundle.merged(&TrustBundle::from_anchors(vec![c.clone(), b]).unwrap()).unwrap().anchors()[2], c);
     assert!(with.contains(c.fingerprint()) && !bundle.contains(c.fingerprint()));
 }
