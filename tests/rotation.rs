@@ -149,6 +149,34 @@ fn every_strategy_survives_being_cut_off_at_every_write_and_the_next_run_complet
     }
 }
 
+/// Somebody deletes the record of a run that was killed. What it was after is forgotten: the next renewal begins anew
+/// on whatever is published, in the middle of a pair too.
+#[test]
+fn a_record_that_vanished_at_any_write_costs_no_call_and_no_ca() {
+    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After] {
+        for at in 0.. {
+            let mut reached = false;
+            let bridged = cases(Watcher::Dead).into_iter().filter(|case| case.strategy != Strategy::Replace);
+            for Case { strategy, ask, request, mut mesh } in bridged {
+                let context = format!("{strategy:?} {cut:?} at {at}");
+                mesh.cut = Some((mesh.steps() + at, cut));
+                reached |= block_on(go(&mut mesh, ask, &request)).is_err();
+                mesh.cut = None;
+                mesh.record = None;
+                rotate(&mut mesh, &self::request(Inputs::Fresh, 90)).unwrap_or_else(|why| panic!("{context}: {why}"));
+                (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+                assert_eq!(mesh.invented, 0, "{context}: Sentry invented a CA");
+                assert_eq!(mesh.secret.trust.anchors(), mesh.config_map, "{context}: the pair is whole");
+                let target = block_on(mesh.load()).unwrap().unwrap().goal.target;
+                assert_eq!(mesh.secret.issuer.chain, target.issuer.chain, "{context}: switched");
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn an_abort_after_the_switch_puts_the_issuer_back_and_keeps_the_anchors() {
     for watcher in [Watcher::Alive, Watcher::Dead] {
@@ -401,7 +429,20 @@ fn an_expired_issuer_under_a_root_that_lives_is_renewed_by_its_key() {
 }
 
 #[test]
-fn a_restart_repairs_a_torn_pair_and_never_switches_the_issuer() {
+fn a_restart_makes_an_unequal_pair_whole_before_sentry_reads_it() {
+    let mut mesh = Model::new(22, 365, Watcher::Alive);
+    mesh.tear();
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let mut record = Record::open(Goal::restart(Scope::ControlPlane, &seen, None).unwrap());
+    let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
+    let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
+    let ended = block_on(run(&mut mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {})).unwrap();
+    assert_eq!((ended.restarts, mesh.invented), (5, 0));
+    assert_eq!(mesh.config_map, mesh.secret.trust.anchors(), "what the Secret has counts");
+}
+
+#[test]
+fn a_restart_never_switches_the_issuer() {
     let mut mesh = Model::new(20, 365, Watcher::Alive);
     let seen = block_on(mesh.observe(&Need::default())).unwrap();
     let goal = Goal::restart(Scope::ControlPlane, &seen, None).unwrap();
