@@ -430,15 +430,17 @@ fn an_expired_issuer_under_a_root_that_lives_is_renewed_by_its_key() {
 
 #[test]
 fn a_restart_makes_an_unequal_pair_whole_before_sentry_reads_it() {
-    let mut mesh = Model::new(22, 365, Watcher::Alive);
-    mesh.tear();
-    let seen = block_on(mesh.observe(&Need::default())).unwrap();
-    let mut record = Record::open(Goal::restart(Scope::ControlPlane, &seen, None).unwrap());
-    let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
-    let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
-    let ended = block_on(run(&mut mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {})).unwrap();
-    assert_eq!((ended.restarts, mesh.invented), (5, 0));
-    assert_eq!(mesh.config_map, mesh.secret.trust.anchors(), "what the Secret has counts");
+    for tear in [Model::tear, Model::tear_config_map] {
+        let mut mesh = Model::new(22, 365, Watcher::Alive);
+        tear(&mut mesh);
+        let seen = block_on(mesh.observe(&Need::default())).unwrap();
+        let mut record = Record::open(Goal::restart(Scope::ControlPlane, &seen, None).unwrap());
+        let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
+        let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
+        let ended = block_on(run(&mut mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {})).unwrap();
+        assert_eq!((ended.restarts, mesh.invented), (5, 0));
+        assert_eq!(mesh.config_map, mesh.secret.trust.anchors(), "what the Secret has counts");
+    }
 }
 
 #[test]

@@ -322,6 +322,12 @@ impl Model {
         self.schedule();
     }
 
+    /// The other way round: the `ConfigMap` has an anchor that the Secret lacks.
+    pub fn tear_config_map(&mut self) {
+        self.config_map.extend(make_ca(&mut self.chance, self.now, 365).trust.anchors().iter().cloned());
+        self.versions.1 += 1;
+    }
+
     fn schedule(&mut self) {
         self.written = self.now;
         for index in 0..self.sentries.len() {
