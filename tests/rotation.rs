@@ -10,8 +10,8 @@ use mtls::error::Error;
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
-    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Need, Outcome, Record, Scope, Status, Strategy, begin, need, plan,
-    run,
+    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Scope, Status, Step, Strategy, begin,
+    need, next, plan, run,
 };
 
 fn request(inputs: Inputs, days: i64) -> Request {
@@ -508,6 +508,19 @@ fn an_append_switches_once_everybody_was_restarted_into_the_new_root_and_breaks_
         (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
         assert_eq!(mesh.invented, 0);
     }
+}
+
+#[test]
+fn an_append_switches_on_a_look_at_everything_only() {
+    let mut mesh = Model::new(27, 365, Watcher::Alive);
+    let append = Request { restart: Some(Scope::ControlPlane), ..append() };
+    rotate(&mut mesh, &append).unwrap_err();
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let goal = block_on(mesh.load()).unwrap().unwrap().goal;
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
+    assert!(matches!(next(&goal, &seen, false, SignedDuration::ZERO, LIMITS), Step::LookAgain));
+    assert!(matches!(next(&goal, &seen, true, SignedDuration::ZERO, LIMITS), Step::Do(Move::PublishIssuer { .. })));
 }
 
 #[test]
