@@ -7,6 +7,7 @@ mod model;
 use jiff::SignedDuration;
 use model::{Chance, Cut, Model, Watcher, make_ca};
 use mtls::error::Error;
+use mtls::mesh::{Anchors, Answer, Consumer, Role};
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
@@ -147,6 +148,32 @@ fn every_strategy_survives_being_cut_off_at_every_write_and_the_next_run_complet
             }
         }
     }
+}
+
+#[test]
+fn each_proof_that_is_missing_is_waited_for_by_its_own_question() {
+    let mut mesh = Model::new(8, 365, Watcher::Alive);
+    let old: Anchors = mesh.config_map.clone().into();
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let goal = block_on(mesh.load()).unwrap().unwrap().goal;
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
+    assert!(matches!(next(&goal, &seen, true, SignedDuration::ZERO, LIMITS), Step::Done(_)));
+    let lacks = |role: Role, lack: &dyn Fn(&mut Consumer)| {
+        let mut seen = seen.clone();
+        let consumer = seen.consumers.iter_mut().find(|consumer| consumer.role == role).unwrap();
+        lack(consumer);
+        let name = consumer.name.clone();
+        match next(&goal, &seen, true, SignedDuration::ZERO, LIMITS) {
+            Step::Wait(what, need) if what.contains(&name) => need,
+            _ => panic!("{name} is not waited for"),
+        }
+    };
+    let former = goal.previous.as_ref().unwrap().issuer.chain.clone();
+    let serves_old = |sentry: &mut Consumer| sentry.served = Answer::Proven(former.clone());
+    assert!(lacks(Role::Sentry, &serves_old).served);
+    assert!(lacks(Role::Injector, &|injector| injector.held = Answer::Proven(old.clone())).held);
+    assert!(lacks(Role::Operator, &|operator| operator.accepts = Answer::Proven(false)).accepts.is_some());
 }
 
 /// Somebody deletes the record of a run that was killed. What it was after is forgotten: the next renewal begins anew
