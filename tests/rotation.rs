@@ -367,6 +367,20 @@ fn an_open_rotation_goes_on_after_sentry_invented_a_ca_and_a_pod_was_born_under_
 }
 
 #[test]
+fn a_ca_that_sentry_invents_in_the_middle_of_a_run_is_bridged_by_the_same_run() {
+    for after in 1..4 {
+        let mut mesh = Model::new(15, 365, Watcher::Alive);
+        mesh.invents_after = Some(after);
+        rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_or_else(|why| panic!("after {after}: {why}"));
+        assert_eq!(mesh.invented, 1);
+        for index in 0..mesh.processes.len() {
+            mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
+        }
+        assert_eq!(mesh.refusals(), 0, "after {after}: pods of both CAs accept the one chain");
+    }
+}
+
+#[test]
 fn what_is_damaged_and_has_not_expired_is_mended_from_the_record_and_never_replaced_unasked() {
     let mut mesh = Model::new(13, 365, Watcher::Alive);
     let other = make_ca(&mut Chance::new(14), mesh.now, 365);
@@ -547,7 +561,16 @@ fn an_append_switches_on_a_look_at_everything_only() {
     let seen = block_on(mesh.observe(&Need::default())).unwrap();
     let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
     assert!(matches!(next(&goal, &seen, false, SignedDuration::ZERO, LIMITS), Step::LookAgain));
-    assert!(matches!(next(&goal, &seen, true, SignedDuration::ZERO, LIMITS), Step::Do(Move::PublishIssuer { .. })));
+    let switches =
+        |seen| matches!(next(&goal, seen, true, SignedDuration::ZERO, LIMITS), Step::Do(Move::PublishIssuer { .. }));
+    assert!(switches(&seen));
+    let mut blind = seen.clone();
+    blind.consumers_complete = false;
+    assert!(!switches(&blind), "not all pods were listed");
+    let mut refused = seen.clone();
+    refused.consumers.iter_mut().find(|consumer| consumer.role == Role::Operator).unwrap().accepts =
+        Answer::Proven(false);
+    assert!(!switches(&refused), "a handshake outweighs what is worked out");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The wait for a quiet Sentry, where its Role may not be changed.
 
+use std::time::Duration;
+
 use mtls::error::Kind;
 use mtls::rotation::Mesh;
 use serde_json::{Value, json};
 
-use super::apiserver::{ApiServer, Fault};
-use super::{SECRET, about_to_write, cluster, control_plane_pod, is_equal_pair, node};
+use super::apiserver::{ApiServer, Fault, START};
+use super::{LEASE, SECRET, about_to_write, cluster, control_plane_pod, is_equal_pair, node};
 
 /// A cluster with a running Sentry whose Role the caller may not change.
 fn unfenceable(written: &Value) -> ApiServer {
@@ -60,4 +62,19 @@ async fn a_wait_that_is_too_long_says_what_would_shorten_it() {
     assert_eq!(error.kind(), Kind::Failed);
     assert!(error.hints().iter().any(|hint| hint.contains("right to get nodes")), "{:?}", error.hints());
     assert!(server.writes().iter().all(|line| line.ends_with(" dry")), "{:?}", server.writes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lock_while_it_waited_for_sentry_writes_nothing() {
+    let server = unfenceable(&json!("2026-05-31T23:59:30Z"));
+    node(&server, "0");
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    let (ended, ()) = tokio::join!(mesh.apply(&step, &seen), async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let spec = json!({"holderIdentity": "ann@host/1/0", "leaseDurationSeconds": 15, "renewTime": START});
+        server.put(LEASE, json!({"metadata": {}, "spec": spec}));
+    });
+    let error = ended.unwrap_err();
+    assert!(error.to_string().contains("taken over by ann@host/1/0"), "{error}");
+    assert_eq!(server.writes().iter().filter(|line| !line.ends_with(" dry")).count(), 0);
 }

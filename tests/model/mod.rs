@@ -101,6 +101,8 @@ pub struct Model {
     pub invented: u32,
     /// The write (moves and records alike, from 0) at which the run is cut.
     pub cut: Option<(u64, Cut)>,
+    /// The move (from 0) after which Sentry invents a CA, under which a pod is born.
+    pub invents_after: Option<u64>,
     /// Whether random events happen while time passes.
     pub restless: bool,
     /// Whether the caller may not ask the control plane's processes anything.
@@ -172,6 +174,7 @@ impl Model {
             writes: 0,
             invented: 0,
             cut: None,
+            invents_after: None,
             restless: false,
             ready: 3,
             muted: false,
@@ -571,6 +574,7 @@ impl Mesh for Model {
     }
 
     async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error> {
+        let here = self.steps;
         let cut = self.cut_here();
         if cut == Some(Cut::Before) {
             return Err(Error::failed("killed before a move"));
@@ -582,6 +586,14 @@ impl Mesh for Model {
         }
         self.mutate(step, cut);
         self.writes += 1;
+        if self.invents_after == Some(here) {
+            self.broken = true;
+            self.tear();
+            (0..self.sentries.len()).for_each(|index| self.reload(index));
+            let held = self.config_map.clone();
+            let born = self.processes.iter_mut().find(|process| process.name == "apps/pod-0").unwrap();
+            (born.held, born.shows, born.started) = (held, self.secret.issuer.chain.clone(), self.now);
+        }
         self.shake_hands();
         if cut.is_some() { Err(Error::failed("killed in or after a move")) } else { Ok(()) }
     }
