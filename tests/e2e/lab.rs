@@ -26,7 +26,7 @@ const MOST_ANCHORS: usize = 9;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static STARTED: Once = Once::new();
-/// Whether a test has failed, after which nothing is known of the mesh.
+/// Whether a test has left the mesh so that no other can begin on it: it failed, or it says so.
 static SPOILED: AtomicBool = AtomicBool::new(false);
 
 /// Who runs `mtls`.
@@ -89,6 +89,11 @@ impl Lab {
             self.reset();
             self.traffic.borrow_mut().begin(self);
         }
+    }
+
+    /// Makes the next test begin with a fresh mesh.
+    pub fn leave_unusable(&self) {
+        SPOILED.store(true, Ordering::Relaxed);
     }
 
     fn reset(&self) {

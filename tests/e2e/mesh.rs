@@ -138,7 +138,7 @@ impl Lab {
     }
 
     fn sentry_does_not_reload(&self) -> bool {
-        let log = self.kubectl(&["-n", CONTROL_PLANE, "logs", "-l", "app=dapr-sentry", "--since=4s", "--tail=-1"]);
+        let log = self.kubectl(&["-n", CONTROL_PLANE, "logs", "-l", "app=dapr-sentry", "--since=3s", "--tail=-1"]);
         !log.contains("reloading") && !log.contains("Starting Dapr Sentry")
     }
 }
