@@ -75,7 +75,7 @@ fn of_two_runs_at_once_one_works_and_the_other_says_who() {
     lab.restart_app("server");
     lab.assert_no_failed_call();
     // Each rotation makes Sentry reload four times, two seconds apart: it will be at that for more than a minute.
-    lab.leave_unusable();
+    Lab::spoil();
 }
 
 /// The signal comes while the second write of the pair is on its way: that one is still made, and no further.

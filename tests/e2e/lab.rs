@@ -92,7 +92,7 @@ impl Lab {
     }
 
     /// Makes the next test begin with a fresh mesh.
-    pub fn leave_unusable(&self) {
+    pub fn spoil() {
         SPOILED.store(true, Ordering::Relaxed);
     }
 
