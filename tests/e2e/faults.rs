@@ -112,8 +112,11 @@ fn break_at_every_write(user: User, faults: &[Fault]) {
     let mut superfluous = Vec::new();
     for fault in faults {
         let mut positions = positions(&whole, user);
-        if *fault == Fault::KillBefore {
-            positions.truncate(1);
+        match fault {
+            Fault::KillBefore => positions.truncate(1),
+            // The record, whose lost answer the fence has no part in.
+            Fault::CutAfter if user == User::Ci => drop(positions.remove(0)),
+            Fault::CutAfter | Fault::KillAfter => {}
         }
         for position in positions {
             lab.make_room(1);
