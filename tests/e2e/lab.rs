@@ -261,7 +261,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         figure(format!("after {:.0} s", self.began.elapsed().as_secs_f64()));
         if std::thread::panicking() {
-            SPOILED.store(true, Ordering::Relaxed);
+            Self::spoil();
         }
     }
 }
