@@ -142,11 +142,12 @@ impl Lab {
         self.assert_calls_flow();
     }
 
-    /// Asserts that calls are answered now.
+    /// Asserts that calls are answered. After failed handshakes that may take a while: grpc waits longer before each
+    /// further attempt to connect, 1.6 times as long, up to 120 s (grpc doc/connection-backoff.md).
     #[track_caller]
     pub fn assert_calls_flow(&self) {
         let before = number(&self.stats(), "answers");
-        until(20, "20 more answers", || number(&self.stats(), "answers") >= before + 20);
+        until(120, "10 more answers", || number(&self.stats(), "answers") >= before + 10);
     }
 
     /// Restarts `server` or `client` and returns once calls are answered through the new pod.

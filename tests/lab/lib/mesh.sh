@@ -50,7 +50,6 @@ stop_everything() {
   apps delete pods --all --grace-period 1 --wait=false >/dev/null 2>&1
   dapr delete pods --all --grace-period 1 --wait=false >/dev/null 2>&1
   until_true 40 "the old pods to go" no_pods_in dapr-system
-  until_true 40 "the old pods to go" no_pods_in apps
 }
 
 no_pods_in() { [[ -z $(kubectl -n "$1" get pods -o name) ]]; }
@@ -100,6 +99,8 @@ webhook_trusts_ca() {
 
 start_applications() {
   local app
+  # The server lingers, which the control plane need not wait for.
+  until_true 40 "the old pods to go" no_pods_in apps
   apps scale deploy --all --replicas 1 >/dev/null
   for app in server client; do
     apps rollout status "deploy/$app" --timeout 60s >/dev/null || die "$app does not get ready:" "$(apps get pods)"
