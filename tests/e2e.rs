@@ -5,6 +5,8 @@
 //! Run with `cargo test --locked --release --test e2e -- --ignored --test-threads=1`: what a run may cost is asserted of
 //! the binary that is released.
 
+#[path = "e2e/api.rs"]
+mod api;
 #[path = "e2e/audit.rs"]
 mod audit;
 #[path = "e2e/authority.rs"]

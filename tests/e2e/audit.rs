@@ -39,7 +39,7 @@ impl Lab {
         // A request of our own that has reached the log has everything before it in the log too.
         let last = format!("mtls-e2e-{}-{}", std::process::id(), mark.0);
         let mut text = String::new();
-        self.try_kubectl(&["get", "--raw", &format!("/version?mark={last}")]).expect("the API server answers");
+        self.read(&format!("/version?mark={last}")).expect("the API server answers");
         until(10, "the audit log", || {
             text = self.audit_from(mark);
             text.contains(&last)

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Api;
 use crate::rotations::RENEW;
 use crate::run::{Run, Running};
 use crate::traffic::Traffic;
@@ -41,6 +42,7 @@ pub enum User {
 /// A mesh under traffic that belongs to one test.
 pub struct Lab {
     place: Place,
+    api: Api,
     scratch: TempDir,
     pub traffic: RefCell<Traffic>,
     said: RefCell<Vec<u8>>,
@@ -69,7 +71,9 @@ impl Lab {
     fn open() -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let place = Place::find();
+        STARTED.call_once(|| place.start());
         let lab = Self {
+            api: place.api(),
             place,
             scratch: TempDir::new().expect("a scratch directory"),
             traffic: RefCell::default(),
@@ -77,7 +81,6 @@ impl Lab {
             began: Instant::now(),
             _alone: alone,
         };
-        STARTED.call_once(|| lab.place.start());
         let marked = lab.try_kubectl(&["-n", "kube-system", "get", "configmap", "mtls-lab", "-o", "name"]);
         assert!(marked.is_ok(), "kube-system/mtls-lab is missing: this cluster is not for tests ({marked:?})");
         lab
@@ -123,7 +126,7 @@ impl Lab {
     /// Whether every workload of the control plane and of the applications runs what it should, once.
     fn is_complete(&self) -> bool {
         [(CONTROL_PLANE, 5), ("apps", 2)].iter().all(|(namespace, count)| {
-            let mut pods = self.list(&["-n", namespace, "get", "pods"]);
+            let mut pods = self.pods(namespace, "");
             pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
             pods.len() == *count && pods.iter().all(is_ready)
         })
@@ -205,6 +208,24 @@ impl Lab {
         self.get(args)["items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// What the API server has at a path.
+    pub fn read(&self, path: &str) -> Result<String, String> {
+        self.api.read(path)
+    }
+
+    /// The pods of a namespace that a label selector selects; all, where it is empty.
+    #[track_caller]
+    pub fn pods(&self, namespace: &str, selector: &str) -> Vec<Value> {
+        let list = self.object(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}"));
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn object(&self, path: &str) -> Value {
+        let text = self.read(path).unwrap_or_else(|why| panic!("{path}: {why}"));
+        serde_json::from_str(&text).expect("objects are JSON")
+    }
+
     /// Applies a JSON merge patch to an object of the control plane.
     #[track_caller]
     pub fn patch(&self, kind: &str, name: &str, patch: &Value) {
@@ -214,14 +235,14 @@ impl Lab {
 
     /// One value of a Secret of the control plane; empty where there is none.
     pub fn secret(&self, name: &str, key: &str) -> String {
-        let secret = self.get(&["-n", CONTROL_PLANE, "get", "secret", name]);
+        let secret = self.object(&format!("/api/v1/namespaces/{CONTROL_PLANE}/secrets/{name}"));
         let value = STANDARD.decode(secret["data"][key].as_str().unwrap_or_default()).expect("data are base64");
         String::from_utf8(value).expect("PEM is text")
     }
 
     /// One value of a `ConfigMap` of the control plane; empty where there is none.
     pub fn config_map(&self, name: &str, key: &str) -> String {
-        let map = self.get(&["-n", CONTROL_PLANE, "get", "configmap", name]);
+        let map = self.object(&format!("/api/v1/namespaces/{CONTROL_PLANE}/configmaps/{name}"));
         map["data"][key].as_str().unwrap_or_default().to_owned()
     }
 
@@ -329,6 +350,13 @@ impl Place {
                 }
                 flags
             }
+        }
+    }
+
+    fn api(&self) -> Api {
+        match self {
+            Self::Lab(dir) => Api::open(&dir.join("run/admin.kubeconfig"), None),
+            Self::Context(context) => Api::open(Path::new(&usual_kubeconfig()), Some(context.clone())),
         }
     }
 

@@ -48,7 +48,7 @@ impl Lab {
     /// Waits until every pod of the control plane is ready.
     pub fn until_control_plane_is_ready(&self) {
         until(120, "the control plane to be ready", || {
-            let pods = self.list(&["-n", CONTROL_PLANE, "get", "pods"]);
+            let pods = self.pods(CONTROL_PLANE, "");
             !pods.is_empty() && pods.iter().all(is_ready)
         });
     }
@@ -77,13 +77,13 @@ impl Lab {
 
     /// Whether a container of Sentry's has ended with an error.
     pub fn sentry_has_failed(&self) -> bool {
-        let pods = self.list(&["-n", CONTROL_PLANE, "get", "pods", "-l", "app=dapr-sentry"]);
+        let pods = self.pods(CONTROL_PLANE, "app=dapr-sentry");
         pods.iter().any(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_u64() > Some(0))
     }
 
     /// The status of the record, empty without one.
     pub fn record_status(&self) -> String {
-        let record = self.try_kubectl(&["-n", CONTROL_PLANE, "get", "secret", "mtls-rotation", "-o", "json"]);
+        let record = self.read(&format!("/api/v1/namespaces/{CONTROL_PLANE}/secrets/mtls-rotation"));
         let record: Value = record.map(|text| serde_json::from_str(&text).unwrap_or_default()).unwrap_or_default();
         let meta = STANDARD.decode(record["data"]["rotation.json"].as_str().unwrap_or_default()).unwrap_or_default();
         let meta: Value = serde_json::from_slice(&meta).unwrap_or_default();
@@ -124,7 +124,7 @@ impl Lab {
     /// Whether every Sentry has what is published in its mount, and has for so long that the first reload which that led
     /// to has begun. Further ones come every two seconds.
     fn sentry_mount_is_fresh(&self) -> bool {
-        let pods = self.list(&["-n", CONTROL_PLANE, "get", "pods", "-l", "app=dapr-sentry"]);
+        let pods = self.pods(CONTROL_PLANE, "app=dapr-sentry");
         let published = ["ca.crt", "issuer.crt"].map(|file| (file, self.secret(TRUST_BUNDLE, file)));
         pods.iter().all(|pod| {
             let Some(uid) = pod["metadata"]["uid"].as_str() else { return false };

@@ -117,7 +117,7 @@ fn restarted_at(lab: &Lab, kind: &str, name: &str) -> Option<Timestamp> {
 
 /// When the pod that a service has now became ready.
 fn newest_is_ready_at(lab: &Lab, service: &str) -> Timestamp {
-    let pods = lab.list(&["-n", CONTROL_PLANE, "get", "pods", "-l", &format!("app={service}")]);
+    let pods = lab.pods(CONTROL_PLANE, &format!("app={service}"));
     let live = pods.iter().filter(|pod| pod["metadata"].get("deletionTimestamp").is_none());
     let ready = live.filter_map(|pod| {
         let conditions = pod["status"]["conditions"].as_array()?;

@@ -170,7 +170,7 @@ fn bundle(lab: &Lab, kind: &str) -> Value {
 
 /// The pods of the control plane that stay.
 fn control_plane_pods(lab: &Lab) -> Vec<String> {
-    let mut pods = lab.list(&["-n", CONTROL_PLANE, "get", "pods"]);
+    let mut pods = lab.pods(CONTROL_PLANE, "");
     pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
     pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).collect()
 }

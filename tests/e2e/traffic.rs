@@ -47,12 +47,12 @@ impl Traffic {
         for sidecar in &mut self.sidecars {
             sidecar.before = before.iter().filter(|line| line.starts_with(&sidecar.pod)).count();
         }
-        lab.kubectl(&["get", "--raw", &format!("{CLIENT}/reset")]);
+        lab.read(&format!("{CLIENT}/reset")).expect("the client answers");
     }
 
     /// A second of calls that were all answered.
     pub fn flows(lab: &Lab) -> bool {
-        if lab.try_kubectl(&["get", "--raw", &format!("{CLIENT}/reset")]).is_err() {
+        if lab.read(&format!("{CLIENT}/reset")).is_err() {
             return false;
         }
         until_with(Duration::from_secs(10), Tick::Long, "a second of calls", || {
@@ -86,8 +86,8 @@ impl Traffic {
         let mut lines = Vec::new();
         for sidecar in &mut self.sidecars {
             let live = alive.contains(&sidecar.pod);
-            let text =
-                live.then(|| lab.try_kubectl(&["-n", "apps", "logs", &sidecar.pod, "-c", "daprd"]).ok()).flatten();
+            let log = format!("/api/v1/namespaces/apps/pods/{}/log?container=daprd", sidecar.pod);
+            let text = live.then(|| lab.read(&log).ok()).flatten();
             let text = text.unwrap_or_else(|| sidecar.last_words());
             let refusals = text.lines().filter(|line| REFUSALS.iter().any(|mark| line.contains(mark)));
             lines.extend(refusals.skip(sidecar.before).map(|line| format!("{}: {line}", sidecar.pod)));
@@ -184,18 +184,18 @@ pub fn roll(lab: &Lab, app: &str) {
 }
 
 fn newest(lab: &Lab, app: &str) -> Value {
-    let pods = lab.list(&["-n", "apps", "get", "pods", "-l", &format!("app={app}")]);
+    let pods = lab.pods("apps", &format!("app={app}"));
     let lives = |pod: &Value| pod["metadata"].get("deletionTimestamp").is_none();
     pods.into_iter().find(lives).expect("a rollout that is complete has one pod that stays")
 }
 
 fn pods(lab: &Lab) -> Vec<String> {
-    let pods = lab.list(&["-n", "apps", "get", "pods"]);
+    let pods = lab.pods("apps", "");
     pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }
 
 fn try_stats(lab: &Lab) -> Option<Value> {
-    let text = lab.try_kubectl(&["get", "--raw", &format!("{CLIENT}/stats")]).ok()?;
+    let text = lab.read(&format!("{CLIENT}/stats")).ok()?;
     serde_json::from_str(&text).ok()
 }
 
