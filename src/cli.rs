@@ -45,6 +45,8 @@ pub enum Command {
     /// Renews root and issuer while every application goes on calling every other.
     #[command(visible_aliases = ["renew-cert", "rnc", "rotate"], after_help = RENEW_EXAMPLES)]
     RenewCertificate(Box<RenewArgs>),
+    /// Retires trust anchors and bridges that nobody needs any more, where that is proven.
+    Prune(PruneArgs),
     /// Restarts the control plane in the order that keeps the mesh working.
     Restart(RestartArgs),
     /// Prints a completion script for a shell.
@@ -310,6 +312,34 @@ pub enum FenceArg {
     Auto,
     /// Never: waits for Sentry to be at rest instead.
     Never,
+}
+
+/// Arguments of `prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArgs {
+    /// Goes on although this many consumers are not proven to be ready: they may refuse calls then. Each is named first;
+    /// a token validator or another mesh's trust anchor counts as one.
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, require_equals = true,
+        help_heading = GUARD)]
+    pub force: usize,
+    /// Shows what would be retired. Reads and probes only.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long the wait for a quiet Sentry may take.
+    #[arg(long, value_name = "DURATION", default_value = "300", value_parser = duration::parse)]
+    pub timeout: SignedDuration,
+    /// How long to wait for each proof that a process took what was published.
+    #[arg(long, value_name = "DURATION", default_value = "60", value_parser = duration::parse)]
+    pub propagation_wait: SignedDuration,
+    /// Whether Sentry's right to overwrite the pair is taken away during the trust write.
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = GUARD)]
+    pub fence: FenceArg,
+    /// Writes although a continuous reconciler such as Argo CD owns the objects.
+    #[arg(long, help_heading = GUARD)]
+    pub ignore_owners: bool,
+    /// How the result is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
 }
 
 /// Arguments of `restart`.

@@ -25,6 +25,8 @@ mod limits;
 mod mesh;
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[path = "e2e/prunes.rs"]
+mod prunes;
 #[path = "e2e/restarts.rs"]
 mod restarts;
 #[path = "e2e/rights.rs"]

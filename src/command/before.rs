@@ -78,7 +78,7 @@ const PINNED_VALUES: &str = "afterwards run `mtls export -k -o certs` and give t
     dapr_sentry.tls.issuer.keyPEM=certs/issuer.key`";
 
 /// Says who else writes the trust bundle, and errors where two would undo each other.
-pub fn owners(args: &RenewArgs, seen: &Observed, ui: &Ui) -> Result<(), Error> {
+pub fn owners(ignore: bool, seen: &Observed, ui: &Ui) -> Result<(), Error> {
     for owner in &seen.owners {
         match owner {
             Owner::HelmValues { release } => {
@@ -88,7 +88,7 @@ pub fn owners(args: &RenewArgs, seen: &Observed, ui: &Ui) -> Result<(), Error> {
                 ui.hint(PINNED_VALUES);
             }
             Owner::HelmUnknown(why) => ui.say(&format!("Helm values could not be looked at: {why}")),
-            Owner::Reconciler { who, remedy } if !args.ignore_owners => {
+            Owner::Reconciler { who, remedy } if !ignore => {
                 return Err(Error::failed(format!(
                     "{who} owns the trust bundle and would undo the rotation; nothing was changed"
                 ))

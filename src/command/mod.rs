@@ -8,6 +8,7 @@ mod given;
 mod man;
 mod overview;
 mod place;
+mod prune;
 mod renew;
 mod restart;
 mod status;
@@ -30,6 +31,7 @@ pub async fn run(cli: &Cli, ui: &Ui) -> Result<(), Error> {
         Some(Command::Expiry(args)) => expiry::run(args, global, ui).await,
         Some(Command::Export(args)) => export::run(args, global, ui).await,
         Some(Command::RenewCertificate(args)) => renew::run(args, global, ui).await,
+        Some(Command::Prune(args)) => prune::run(args, global, ui).await,
         Some(Command::Restart(args)) => restart::run(args, global, ui).await,
         Some(Command::Completion(args)) => completion::run(args, ui),
         Some(Command::Man(args)) => man::run(args, ui),

@@ -1,6 +1,6 @@
 //! Opens the place to work on: the cluster, or a directory.
 
-use crate::cli::{FenceArg, Global, RenewArgs, RestartArgs};
+use crate::cli::{FenceArg, Global, PruneArgs, RenewArgs, RestartArgs};
 use crate::error::Error;
 use crate::kubernetes::{self, Kubernetes, Options, Writing};
 use crate::mesh::Observed;
@@ -34,6 +34,11 @@ impl From<&RenewArgs> for Renewing {
 }
 
 impl Renewing {
+    /// For a prune.
+    pub fn pruning(args: &PruneArgs) -> Self {
+        Self { fence: args.fence == FenceArg::Auto, patience: args.timeout, trust_domain: None }
+    }
+
     /// For a restart, which writes what is published only to repair it.
     pub fn restarting(args: &RestartArgs) -> Self {
         Self { fence: true, patience: args.timeout, trust_domain: None }

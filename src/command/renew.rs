@@ -16,7 +16,7 @@ use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
     Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, deadline, is_due, need, plan, run as rotate,
+    affected, begin, deadline, is_due, need, plan, possible_from, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -55,7 +55,7 @@ async fn renew<M: Mesh>(
             return nothing_due(args, &seen, horizon, ui);
         }
     }
-    before::owners(args, &seen, ui)?;
+    before::owners(args.ignore_owners, &seen, ui)?;
     let mut entropy = entropy();
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
     let mut begun = Begun::say(begun, kept.as_ref(), ui);
@@ -76,7 +76,7 @@ async fn renew<M: Mesh>(
     } else if ask == Ask::Abort {
         ui.say("the previous issuer is the live one already");
     }
-    let is_rotation = goal.strategy != Strategy::Abort;
+    let is_rotation = !matches!(goal.strategy, Strategy::Abort | Strategy::Prune);
     if is_rotation {
         ui.dapr_line(&args.show, "Starting certificate rotation")?;
     }
@@ -255,7 +255,7 @@ fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(),
 }
 
 /// Looks again under the lock. The goal was made for what was published before; if that has changed, it is void.
-async fn look_under_the_lock<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observed) -> Result<Observed, Error> {
+pub async fn look_under_the_lock<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observed) -> Result<Observed, Error> {
     let seen = mesh.observe(&need(goal, before)).await?;
     let versions = |seen: &Observed| (seen.published.secret.clone(), seen.published.config_map.clone());
     if versions(&seen) == versions(before) {
@@ -291,6 +291,12 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
     let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), &left);
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
+    if Goal::prune(&ended.seen, None, 0).is_ok() {
+        let from = possible_from(&ended.seen).map_or_else(String::new, |from| format!(" from {from} on, or"));
+        ui.say(&format!(
+            "`mtls prune` can retire what is older{from} as soon as everything has been restarted since the switch"
+        ));
+    }
     finished(&left, ended.moves)
 }
 

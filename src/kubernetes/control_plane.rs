@@ -85,7 +85,7 @@ fn blocker(kind: WorkloadKind, object: &Workload) -> Option<String> {
 
 /// The settings of `daprsystem`; what is not set is Dapr's default.
 pub fn settings(configuration: &Configuration) -> Settings {
-    let Mtls { enabled, workload_cert_ttl, allowed_clock_skew } = &configuration.spec.mtls;
+    let Mtls { enabled, workload_cert_ttl, allowed_clock_skew, token_validators } = &configuration.spec.mtls;
     let default = Settings::default();
     let or = |text: &Option<String>, default| {
         text.as_deref().and_then(go_duration).filter(|span| *span <= LONGEST).unwrap_or(default)
@@ -94,6 +94,7 @@ pub fn settings(configuration: &Configuration) -> Settings {
         mtls_enabled: enabled.unwrap_or(default.mtls_enabled),
         workload_cert_ttl: or(workload_cert_ttl, default.workload_cert_ttl),
         allowed_clock_skew: or(allowed_clock_skew, default.allowed_clock_skew),
+        token_validators: token_validators.len(),
     }
 }
 

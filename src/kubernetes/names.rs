@@ -29,6 +29,8 @@ pub const INJECTOR: &str = "dapr-sidecar-injector";
 pub const DASHBOARD: &str = "dapr-dashboard";
 /// The Configuration of the control plane (`charts/dapr/charts/dapr_config`).
 pub const CONFIGURATION: &str = "daprsystem";
+/// The feature of a Configuration that has workflow history signed (`dapr/pkg/config/configuration.go`, since 1.18).
+pub const SIGNED_HISTORY: &str = "WorkflowHistorySigning";
 /// The one resource definition with a conversion webhook (`charts/dapr/crds/subscription.yaml`).
 pub const CONVERTED: &str = "subscriptions.dapr.io";
 
@@ -51,6 +53,8 @@ pub const OPERATOR_PORT: u16 = 6500;
 pub const PLACEMENT_PORT: u16 = 50005;
 /// The scheduler's gRPC port.
 pub const SCHEDULER_PORT: u16 = 50006;
+/// The internal gRPC port of a sidecar.
+pub const SIDECAR_PORT: u16 = 50002;
 /// The injector's webhook port.
 pub const INJECTOR_PORT: u16 = 4000;
 /// The operator's conversion webhook (`dapr/cmd/operator/options`; the Service `dapr-webhook` targets it).

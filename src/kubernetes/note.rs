@@ -1,12 +1,16 @@
 //! Who switched the issuer, when and to what: an annotation on the Secret and an Event, for whoever looks later.
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::{Change, EVENTS};
 use super::{Kubernetes, names};
-use crate::mesh::Observed;
+use crate::mesh::{Observed, Switch};
 use crate::pki::{Certificate, Fingerprint, Issuer, TrustBundle};
+
+/// Longer than any SVID lives, in seconds: what is noted can be added to any date.
+const LONGEST: i64 = 3600 * 24 * 36_500;
 
 /// The annotation's content.
 #[derive(Default, Serialize, Deserialize)]
@@ -29,9 +33,11 @@ impl Note {
         let anchors = bundle.map_or(seen.published.anchors.as_slice(), TrustBundle::anchors);
         let name = |root: &Certificate| root.fingerprint().to_string();
         let ttl = seen.settings.workload_cert_ttl + seen.settings.allowed_clock_skew;
+        // Why: SVIDs of the issuer before that one may outlive those of this one, if their lifetime was shortened since.
+        let older = seen.published.switch.map_or(ttl, |last| (last.at + last.longest_ttl).duration_since(seen.now));
         Self {
             switched: seen.now.to_string(),
-            longest_ttl: format!("{}s", ttl.as_secs()),
+            longest_ttl: format!("{}s", ttl.max(older).as_secs()),
             by: seen.identity.caller.clone(),
             before: seen.published.chain.first().map(|old| old.fingerprint().to_string()),
             after: issuer.certificate().fingerprint().to_string(),
@@ -41,10 +47,22 @@ impl Note {
         }
     }
 
-    /// The roots that a note names, old and new. None if it is not a note.
-    pub fn roots(text: &str) -> Vec<Fingerprint> {
-        let note: Self = serde_json::from_str(text).unwrap_or_default();
-        [note.root_before, note.root_after].into_iter().flatten().filter_map(|root| root.parse().ok()).collect()
+    /// The note that an annotation holds; an empty one if it is not a note.
+    pub fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// The roots that it names, old and new.
+    pub fn roots(&self) -> Vec<Fingerprint> {
+        [&self.root_before, &self.root_after].into_iter().flatten().filter_map(|root| root.parse().ok()).collect()
+    }
+
+    /// When `issuer` took over, if it is the one that this note is about.
+    pub fn switch_to(&self, issuer: &Certificate) -> Option<Switch> {
+        let seconds = self.longest_ttl.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+        let longest_ttl = SignedDuration::from_secs(seconds.filter(|seconds| (0..LONGEST).contains(seconds))?);
+        let at = self.switched.parse().ok()?;
+        (self.after == issuer.fingerprint().to_string()).then_some(Switch { at, longest_ttl })
     }
 }
 
@@ -54,28 +72,64 @@ impl std::fmt::Display for Note {
     }
 }
 
+/// What an Event tells.
+struct Occurrence {
+    reason: &'static str,
+    action: &'static str,
+    message: String,
+    /// Names what happened, so that the same is told once.
+    mark: String,
+}
+
+impl Occurrence {
+    fn of(bundle: Option<&TrustBundle>, issuer: Option<&Issuer>, seen: &Observed) -> Option<Self> {
+        let published = &seen.published;
+        if let Some(after) = issuer.map(Issuer::certificate).filter(|after| published.chain.first() != Some(after)) {
+            let before = published.chain.first().map_or_else(|| "none".to_owned(), |old| old.fingerprint().short());
+            return Some(Self {
+                reason: "IssuerSwitched",
+                action: "Switch",
+                message: format!("issuer {} took the place of {before}", after.fingerprint().short()),
+                mark: after.fingerprint().to_string()[..16].to_owned(),
+            });
+        }
+        let gone = |bundle: &TrustBundle| -> Vec<Fingerprint> {
+            let anchors = published.anchors.iter().map(Certificate::fingerprint);
+            anchors.filter(|anchor| !bundle.contains(*anchor)).collect()
+        };
+        let gone = bundle.map(gone).filter(|gone| !gone.is_empty())?;
+        let names: Vec<String> = gone.iter().map(Fingerprint::short).collect();
+        Some(Self {
+            reason: "AnchorRetired",
+            action: "Retire",
+            message: format!("trust anchor {} left the trust bundle", names.join(" + ")),
+            mark: format!("{}.retired", &gone[0].to_string()[..16]),
+        })
+    }
+}
+
 impl Kubernetes {
-    /// Leaves an Event on the Secret. The switch has happened: that it cannot be told is said, and no more.
-    pub(super) async fn report_switch(&mut self, issuer: &Issuer, seen: &Observed) {
+    /// Leaves an Event on the Secret: which issuer took over, or which anchors were retired. It has happened: that it
+    /// cannot be told is said, and no more.
+    pub(super) async fn report(&mut self, bundle: Option<&TrustBundle>, issuer: Option<&Issuer>, seen: &Observed) {
+        let Some(Occurrence { reason, action, message, mark }) = Occurrence::of(bundle, issuer, seen) else { return };
         let (namespace, uid) = match (&self.known.found, &self.known.secret) {
             (Some(found), Some(secret)) => (found.namespace.clone(), secret.metadata.uid.clone()),
             _ => return,
         };
-        let after = issuer.certificate().fingerprint();
-        let before = seen.published.chain.first().map_or_else(|| "none".to_owned(), |old| old.fingerprint().short());
         let now = self.connection.api.now().to_string();
         let event = json!({
             "apiVersion": "v1",
             "kind": "Event",
             // A name of its own makes a second try of the same request harmless.
-            "metadata": { "name": format!("{}.{}", names::TRUST_BUNDLE, &after.to_string()[..16]), "namespace": namespace },
+            "metadata": { "name": format!("{}.{mark}", names::TRUST_BUNDLE), "namespace": namespace },
             "involvedObject": {
                 "apiVersion": "v1", "kind": "Secret", "name": names::TRUST_BUNDLE, "namespace": namespace, "uid": uid,
             },
             "type": "Normal",
-            "reason": "IssuerSwitched",
-            "action": "Switch",
-            "message": format!("issuer {} took the place of {before}, by {}", after.short(), seen.identity.caller),
+            "reason": reason,
+            "action": action,
+            "message": format!("{message}, by {}", seen.identity.caller),
             "source": { "component": names::MANAGER },
             "reportingComponent": names::MANAGER,
             "reportingInstance": names::MANAGER,
@@ -91,7 +145,7 @@ impl Kubernetes {
             .await;
         match sent {
             Ok(_) | Err(super::failure::Failure::Conflict { .. }) => {}
-            Err(why) => (self.tell)(&format!("the switch could not be noted as an Event: {why}")),
+            Err(why) => (self.tell)(&format!("this could not be noted as an Event: {why}")),
         }
     }
 }

@@ -25,6 +25,7 @@ struct Objects {
     secret: Result<Option<Secret>, Failure>,
     config_map: Result<Option<ConfigMap>, Failure>,
     configuration: Option<Result<Option<Configuration>, Failure>>,
+    configurations: Option<Result<List<Configuration>, Failure>>,
     stateful_sets: Option<Result<List<Workload>, Failure>>,
     role: Option<Result<Option<wire::Role>, Failure>>,
     pods: Option<Result<Vec<Pod>, Failure>>,
@@ -74,11 +75,24 @@ impl Kubernetes {
     async fn objects(&mut self, need: &Need, found: &Found) -> Objects {
         let (api, known, writes) = (&self.connection.api, &mut self.known, self.writing.is_some());
         let namespace = found.namespace.as_str();
-        let probes = need.served || need.held || need.accepts.is_some() || need.holds.is_some();
+        let probes = need.served || need.held || need.svids || need.accepts.is_some() || need.holds.is_some();
         let pods = need.consumers || need.control_plane || probes;
         let first = known.caller.is_none() && writes;
         // Helm's comes first: it takes two requests, one after the other.
-        let (helm, secret, config_map, configuration, stateful_sets, role, pods, webhook, definition, caller, record) = tokio::join!(
+        let (
+            helm,
+            secret,
+            config_map,
+            configuration,
+            configurations,
+            stateful_sets,
+            role,
+            pods,
+            webhook,
+            definition,
+            caller,
+            record,
+        ) = tokio::join!(
             when(need.owners, owners::helm(api, &found.sentry)),
             optional(api.get(SECRETS.named(namespace, names::TRUST_BUNDLE), "")),
             optional(api.get(CONFIG_MAPS.named(namespace, names::TRUST_BUNDLE), "")),
@@ -86,6 +100,7 @@ impl Kubernetes {
                 need.control_plane && known.settings.is_none(),
                 optional(api.get(CONFIGURATIONS.named(namespace, names::CONFIGURATION), ""))
             ),
+            when(need.signed_histories, api.get(CONFIGURATIONS.within(None), "")),
             when(need.control_plane, stateful_sets(api, namespace)),
             when(need.control_plane, optional(api.get(ROLES.named(namespace, names::SENTRY), ""))),
             when(pods, consumers::control_plane(api, namespace)),
@@ -102,6 +117,7 @@ impl Kubernetes {
             secret,
             config_map,
             configuration,
+            configurations,
             stateful_sets,
             role,
             pods,
@@ -206,6 +222,7 @@ impl Kubernetes {
             nudge_refused: known.nudge_refused,
             mount_lag: SignedDuration::ZERO,
             record_trouble: known.record_trouble.clone(),
+            signed_histories: objects.configurations.map_or(Answer::NotAsked, signed_histories),
             denied: Vec::new(),
         })
     }
@@ -276,6 +293,17 @@ fn trust(
     known.secret = secret;
     known.config_map = config_map;
     Ok(published)
+}
+
+fn signed_histories(read: Result<List<Configuration>, Failure>) -> Answer<Vec<String>> {
+    let signs = |configuration: &Configuration| {
+        configuration.spec.features.iter().any(|feature| feature.name == names::SIGNED_HISTORY && feature.enabled)
+    };
+    let name = |meta: &wire::Meta| format!("{}/{}", meta.namespace, meta.name);
+    match read {
+        Ok(list) => Answer::Proven(list.items.iter().filter(|c| signs(c)).map(|c| name(&c.metadata)).collect()),
+        Err(failure) => failure.answer(),
+    }
 }
 
 async fn stateful_sets(api: &Api, namespace: &str) -> Result<List<Workload>, Failure> {

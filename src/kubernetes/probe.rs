@@ -127,6 +127,9 @@ impl Canaries {
 
 fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question> {
     let mut questions = Vec::new();
+    if let Some(port) = port(&consumer.role).filter(|_| need.svids) {
+        questions.push(Question::Serves(port));
+    }
     match consumer.role {
         Role::Sentry if need.served => questions.push(Question::Serves(names::SENTRY_PORT)),
         Role::Injector if need.held => questions.push(Question::Injects),
@@ -145,6 +148,17 @@ fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question>
         _ => {}
     }
     questions
+}
+
+/// Where a process that takes calls shows its SVID.
+fn port(role: &Role) -> Option<u16> {
+    Some(match role {
+        Role::Operator => names::OPERATOR_PORT,
+        Role::Placement => names::PLACEMENT_PORT,
+        Role::Scheduler => names::SCHEDULER_PORT,
+        Role::Sidecar { .. } => names::SIDECAR_PORT,
+        Role::Sentry | Role::EtcdPeer | Role::Injector | Role::Webhook | Role::Conversion => return None,
+    })
 }
 
 /// Names a question to a process, and whatever makes an old answer void.
@@ -190,10 +204,8 @@ async fn ask(api: &Api, consumer: &Consumer, question: Question, canaries: &Cana
 /// A refusal says "not trusted" only of a process that accepts another issuer in the same pass: the alert gives no
 /// reason, and it may be the clock, the identity or the port that is wrong.
 async fn accepts(api: &Api, consumer: &Consumer, canary: &Result<Canary, String>, controls: &[Canary]) -> Answer<bool> {
-    let port = match consumer.role {
-        Role::Operator => names::OPERATOR_PORT,
-        Role::Placement => names::PLACEMENT_PORT,
-        _ => names::SCHEDULER_PORT,
+    let Some(port) = port(&consumer.role) else {
+        return Answer::Unknown("it takes no calls".to_owned());
     };
     let canary = match canary {
         Ok(canary) => canary,
@@ -301,10 +313,13 @@ fn settle(seen: &mut Observed, replies: Vec<(usize, Question, Reply)>) {
     for (at, question, reply) in replies {
         let consumer = &mut seen.consumers[at];
         match (reply, question) {
-            (Reply::Chain(served), _) if consumer.role == Role::Sentry => consumer.served = served,
-            (Reply::Chain(served), _) => behind.push((Role::Conversion, served)),
+            (Reply::Chain(served), Question::Serves(names::CONVERSION_PORT)) => {
+                behind.push((Role::Conversion, served));
+            }
+            (Reply::Chain(served), _) => consumer.served = served,
             (Reply::Injection { held, served }, _) => {
                 consumer.held = held.map(Into::into);
+                consumer.served = served.clone();
                 behind.push((Role::Webhook, served));
             }
             (Reply::Verdict(verdict), Question::Holds) => consumer.holds = verdict,

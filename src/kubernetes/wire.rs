@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// A page of a list.
@@ -267,9 +268,11 @@ pub struct WorkloadStatus {
     pub update_revision: String,
 }
 
-/// The `daprsystem` Configuration.
+/// A Configuration: `daprsystem`, or an application's.
 #[derive(Default, Deserialize)]
 pub struct Configuration {
+    #[serde(default)]
+    pub metadata: Meta,
     #[serde(default)]
     pub spec: ConfigurationSpec,
 }
@@ -278,6 +281,16 @@ pub struct Configuration {
 pub struct ConfigurationSpec {
     #[serde(default)]
     pub mtls: Mtls,
+    #[serde(default)]
+    pub features: Vec<Feature>,
+}
+
+/// A switch for something new.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Feature {
+    pub name: String,
+    pub enabled: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -287,6 +300,7 @@ pub struct Mtls {
     #[serde(rename = "workloadCertTTL")]
     pub workload_cert_ttl: Option<String>,
     pub allowed_clock_skew: Option<String>,
+    pub token_validators: Vec<IgnoredAny>,
 }
 
 /// A `MutatingWebhookConfiguration`.

@@ -54,9 +54,7 @@ impl Kubernetes {
         let written = self.write_pair(&pair).await;
         self.guard(written.as_ref().err().is_none_or(|unwritten| !unwritten.torn));
         written.map_err(|unwritten| unwritten.why)?;
-        if let Some(issuer) = issuer {
-            self.report_switch(issuer, seen).await;
-        }
+        self.report(Some(bundle), issuer, seen).await;
         Ok(())
     }
 
@@ -77,7 +75,7 @@ impl Kubernetes {
         }
         let sent = pair.secret(api, false).await;
         pair.settle(sent, Half::Secret, api).await.map_err(|unwritten| unwritten.why)?;
-        self.report_switch(issuer, seen).await;
+        self.report(None, Some(issuer), seen).await;
         Ok(())
     }
 
@@ -94,7 +92,8 @@ impl Kubernetes {
             return Err(Error::failed(format!("Secret `{}/{}` is immutable", found.namespace, names::TRUST_BUNDLE))
                 .hint("Dapr could not renew it either; make it anew without `immutable: true`"));
         }
-        let note = issuer.map(|issuer| Note::new(issuer, bundle, seen).to_string());
+        let is_new = |issuer: &&Issuer| seen.published.chain.first() != Some(issuer.certificate());
+        let note = issuer.filter(is_new).map(|issuer| Note::new(issuer, bundle, seen).to_string());
         Ok(PairWrite {
             namespace: found.namespace.clone(),
             files: found.sentry.clone(),

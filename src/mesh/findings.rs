@@ -326,9 +326,10 @@ impl Found<'_> {
             return;
         }
         let needed = |layer: &&Layer| layer.kind == LayerKind::Bridge && layer.is_needed();
+        let prune = self.command("prune");
         let hint = match layers.iter().filter(needed).count() {
-            0 => "nobody is known to need one; they stay harmless until they can be retired",
-            _ => "restart what depends on them, so that fewer are needed",
+            0 => format!("nobody is known to need one; retire them with {prune}"),
+            _ => format!("restart what depends on them, then retire them with {prune}"),
         };
         self.add(
             Severity::Note,

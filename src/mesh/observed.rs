@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Consumer, Published, Role};
+use super::{Answer, Consumer, Published, Role, Switch};
 use crate::pki::{Certificate, Profile, Refusal, Signing, below};
 
 /// Where the mesh is and who looks; printed before anything is written.
@@ -38,6 +38,8 @@ pub struct Settings {
     pub workload_cert_ttl: SignedDuration,
     /// By how much `NotBefore` is back-dated.
     pub allowed_clock_skew: SignedDuration,
+    /// How many ways there are for clients outside the cluster to join; what those hold nobody can see.
+    pub token_validators: usize,
 }
 
 impl Default for Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             mtls_enabled: true,
             workload_cert_ttl: SignedDuration::from_hours(24),
             allowed_clock_skew: SignedDuration::from_mins(15),
+            token_validators: 0,
         }
     }
 }
@@ -195,9 +198,16 @@ pub struct Observed {
     pub mount_lag: SignedDuration,
     /// Why the record of the last rotation is there and cannot be used: damaged, of a newer version, or not one of ours.
     pub record_trouble: Option<String>,
+    /// The Configurations that have workflow history signed (`WorkflowHistorySigning`), which is verified against the
+    /// anchors of the day.
+    pub signed_histories: Answer<Vec<String>>,
     /// Rights that were missing for this look.
     pub denied: Vec<Denied>,
 }
+
+/// A Sentry replica that goes on with its former issuer does so for no longer than this: 90 s and the longest TTL of a
+/// node for its mount, and its reloads (dapr-facts §8).
+const SENTRY_LAGS: SignedDuration = SignedDuration::from_mins(10);
 
 impl Observed {
     /// How long a holder of `anchors` accepts every SVID that is shown with `chain`, or why it refuses one even now.
@@ -231,6 +241,14 @@ impl Observed {
     ) -> Option<Timestamp> {
         let alone = |anchor| self.until(chain, std::slice::from_ref(anchor), profile).ok();
         anchors.into_iter().filter_map(alone).min()
+    }
+
+    /// Until when SVIDs may be shown that an issuer before the live one has signed. `None`: when that one took over is
+    /// not known.
+    pub fn former_svids_end(&self) -> Option<Timestamp> {
+        let Switch { at, longest_ttl } = self.published.switch?;
+        let ttl = self.settings.workload_cert_ttl + self.settings.allowed_clock_skew;
+        Some(at + SENTRY_LAGS + longest_ttl.max(ttl))
     }
 
     /// Whether the look was at a directory, where nobody's trust can be seen.

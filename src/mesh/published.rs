@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::pki::{Certificate, Fingerprint, Issuer, Oddity, PrivateKey, TrustBundle};
 
@@ -25,6 +25,15 @@ pub enum Pair {
     Unequal(String),
     /// One of them may not be read by the caller; the text says which.
     Unknown(String),
+}
+
+/// When the live issuer took over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// By the API server's clock; or later, where nobody left a note.
+    pub at: Timestamp,
+    /// How long SVIDs of the issuer before it may live, clock skew included; zero if that is not noted.
+    pub longest_ttl: SignedDuration,
 }
 
 /// What is published now, read as Go reads it.
@@ -53,6 +62,8 @@ pub struct Published {
     /// The roots that the last rotation switched from and to, by the note that it left on the Secret. A root in use that
     /// is not among them came by other hands. Empty: there is no note.
     pub noted_roots: Vec<Fingerprint>,
+    /// When the live issuer took over: by that note, or not after the Secret's data was last written.
+    pub switch: Option<Switch>,
 }
 
 impl Published {
@@ -86,7 +97,7 @@ impl Published {
 
     /// A name for this content that stays the same whoever reads it: what a nudged pod is marked with.
     pub fn mark(&self) -> String {
-        let mut mark = String::new();
+        let mut mark = format!("{:02}", self.chain.len());
         for certificate in self.chain.first().into_iter().chain(&self.anchors) {
             let _ = write!(mark, "{}", &certificate.fingerprint().short()[..8]);
         }

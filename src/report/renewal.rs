@@ -124,6 +124,7 @@ impl From<&Left> for LeftBehind {
                 Concern::Behind => "behind",
                 Concern::RefusedBefore => "refused-before",
                 Concern::InventedSvid => "invented-svid",
+                Concern::Allowed => "allowed",
                 Concern::Refuses => REFUSES,
             },
             why: left.why.clone(),
@@ -150,6 +151,9 @@ impl fmt::Display for Renewal {
             writeln!(f, "What was to be published is published; not everybody goes along yet:")?;
         } else if self.strategy == Some(Strategy::Abort.word()) {
             writeln!(f, "The previous issuer signs again; it is valid through {}", rfc1123(self.valid_until))?;
+        } else if self.strategy == Some(Strategy::Prune.word()) {
+            let names: Vec<String> = self.trust_anchors.iter().map(Fingerprint::short).collect();
+            writeln!(f, "Retired what nobody needs any more. Trusted from now on: {}", names.join(" + "))?;
         } else if self.strategy != Some(Strategy::Restart.word()) {
             let until = rfc1123(self.valid_until);
             writeln!(f, "Certificate rotation is successful! Your new certificate is valid through {until}")?;

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::mesh::{Consumer, Observed, Role, Settings};
+use super::next::is_switched;
+use crate::mesh::{Consumer, Observed, Pair, Role, Settings};
 use crate::pki::{
     Certificate, Entropy, Issuer, MintError, PemError, Profile, TrustBundle, Validity, below, cross_sign,
 };
@@ -28,10 +29,12 @@ pub enum Strategy {
     Abort,
     /// What is published stays; services are restarted.
     Restart,
+    /// Anchors and bridges that nobody needs any more go.
+    Prune,
 }
 
 impl Strategy {
-    const WORDS: [(Self, &str); 8] = [
+    const WORDS: [(Self, &str); 9] = [
         (Self::Issuer, "issuer"),
         (Self::SameKey, "same-key"),
         (Self::Bridge, "bridge"),
@@ -40,6 +43,7 @@ impl Strategy {
         (Self::Create, "create"),
         (Self::Abort, "abort"),
         (Self::Restart, "restart"),
+        (Self::Prune, "prune"),
     ];
 
     /// The word for it.
@@ -214,6 +218,8 @@ pub struct Goal {
     pub restart: Option<Restart>,
     /// The root of a CA that Sentry invented and that this goal was bridged over.
     pub invented: Option<Certificate>,
+    /// How many consumers may break on the way: as many as were named and confirmed.
+    pub allowed: usize,
     /// A digest of the inputs, so that the same command continues and another is refused.
     pub inputs: String,
 }
@@ -243,6 +249,7 @@ impl Goal {
             began: seen.now,
             restart: Some(Restart { scope, since: seen.now }),
             invented: None,
+            allowed: 0,
             inputs: String::new(),
         })
     }
@@ -260,13 +267,21 @@ impl Goal {
         self.strategy != Strategy::Restart
     }
 
+    /// Whether exactly the goal's anchors should be published now: a replacement lets go of the rest at once, a prune
+    /// once the shorter chain is published.
+    pub fn is_exact(&self, seen: &Observed) -> bool {
+        let shortened =
+            || self.strategy == Strategy::Prune && seen.published.pair == Pair::Equal && is_switched(self, seen);
+        self.may_break() || shortened()
+    }
+
     /// The bundle that should be published, given what is there: the goal's anchors in front, then whatever else is
-    /// published. Only `replace` lets go of the rest.
+    /// published, unless that is to go.
     ///
     /// # Why
     /// An anchor that has expired stays too: signed workflow history is verified at its signing time.
     pub fn bundle(&self, seen: &Observed) -> TrustBundle {
-        if self.may_break() {
+        if self.is_exact(seen) {
             return self.target.trust.clone();
         }
         let mut anchors = self.target.trust.anchors().to_vec();
@@ -314,10 +329,15 @@ impl Goal {
     /// Extends the goal over a CA that Sentry invented, so that pods which hold only the invented root accept it too.
     pub fn adopt(&mut self, seen: &Observed, entropy: Entropy) -> Result<(), CannotStage> {
         if let Some(invented) = Trio::published(seen) {
-            // Why: nobody has seen the issuer of an append that still waits. The kept one brings everybody back.
-            if let (Strategy::Append, Some(previous)) = (self.strategy, &self.previous) {
+            // Why: nobody has seen the issuer of an append that still waits, and a prune has something better to do now.
+            // The kept one brings everybody back.
+            match (self.strategy, &self.previous) {
+                (Strategy::Append, Some(previous)) => self.target.issuer = previous.issuer.clone(),
+                (Strategy::Prune, Some(previous)) => self.target = previous.clone(),
+                _ => {}
+            }
+            if matches!(self.strategy, Strategy::Append | Strategy::Prune) {
                 self.strategy = Strategy::Bridge;
-                self.target.issuer = previous.issuer.clone();
             }
             self.target = self.target.over(&invented, seen.now, entropy)?;
             self.invented = seen.signing_root().cloned();

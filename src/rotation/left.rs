@@ -26,6 +26,8 @@ pub enum Concern {
     RefusedBefore,
     /// Its SVID comes from a CA that Sentry invented: peers of the kept CA refuse it until it is restarted.
     InventedSvid,
+    /// Refuses what it is shown, and was counted among those that may.
+    Allowed,
     /// Refuses what it is shown.
     Refuses,
 }
@@ -77,7 +79,10 @@ pub fn left(goal: &Goal, seen: &Observed) -> Vec<Left> {
 }
 
 fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left> {
-    let (concern, why, until) = concern(goal, seen, consumer)?;
+    let (concern, why, until) = match concern(goal, seen, consumer)? {
+        (Concern::Refuses, why, until) if goal.allowed > 0 => (Concern::Allowed, why, until),
+        other => other,
+    };
     let left = Left {
         consumer: consumer.name.clone(),
         role: consumer.role.word(),

@@ -9,6 +9,7 @@ mod left;
 mod next;
 mod paper;
 mod record;
+mod retire;
 mod run;
 pub mod safety;
 pub mod strategy;
@@ -18,6 +19,7 @@ pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
 pub use left::{Concern, Left, left};
 pub use next::{Limits, Step, deadline, need, next, plan, serves};
 pub use record::{Record, RecordData, RecordError, Status};
+pub use retire::{NothingToRetire, foreign_anchors, obstacles, possible_from};
 pub use run::{Event, Outcome, Run, run};
 
 use crate::error::Error;
@@ -36,6 +38,10 @@ pub struct Need {
     pub served: bool,
     /// What each injector replica would write into a new pod, and the `caBundle`s.
     pub held: bool,
+    /// The SVID that each process shows which takes calls.
+    pub svids: bool,
+    /// Which Configurations have workflow history signed.
+    pub signed_histories: bool,
     /// Who else writes: Helm values, reconcilers.
     pub owners: bool,
     /// The control plane's services, the settings and the fence; else they stand as an earlier look found them.

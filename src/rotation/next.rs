@@ -40,7 +40,7 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     let mut held_back = Vec::new();
     if let Some(step) = publication(goal, seen) {
         held_back = breaks(goal, &step, seen);
-        match (held_back.is_empty(), waits_for_holders(goal, &step)) {
+        match (held_back.is_empty(), waits_for_proof(goal, &step, seen)) {
             (true, true) if !full => return Step::LookAgain,
             (true, _) => return Step::Do(step),
             (false, false) => return Step::Blocked(held_back),
@@ -79,15 +79,24 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     let awaited = held_back.iter().find(|held_back| held_back.may_pass && (all_may_pass || held_back.is_control_plane));
     match awaited {
         Some(awaited) if waited < limits.propagation.max(seen.mount_lag) => {
-            Step::Wait(format!("{} to hold the new root", awaited.consumer), need(goal, seen))
+            let what = match goal.strategy {
+                Strategy::Prune => format!("{} {}, which {}", awaited.role, awaited.consumer, awaited.why),
+                _ => format!("{} to hold the new root", awaited.consumer),
+            };
+            Step::Wait(what, need(goal, seen))
         }
         _ => Step::Blocked(held_back),
     }
 }
 
-/// Whether a move is the switch of an append, which waits until everybody holds the new root.
-fn waits_for_holders(goal: &Goal, step: &Move) -> bool {
-    goal.strategy == Strategy::Append && matches!(step, Move::PublishIssuer { .. })
+/// Whether a move waits until everybody is seen to be ready for it: the switch of an append, and what a prune does.
+fn waits_for_proof(goal: &Goal, step: &Move, seen: &Observed) -> bool {
+    let is_kept = |bundle: &TrustBundle| seen.published.anchors.iter().all(|a| bundle.contains(a.fingerprint()));
+    match (goal.strategy, step) {
+        (Strategy::Append | Strategy::Prune, Move::PublishIssuer { .. }) => true,
+        (Strategy::Prune, Move::PublishTrust { bundle, .. }) => !is_kept(bundle),
+        _ => false,
+    }
 }
 
 /// All that a decision can need: before the switch whether the new chain would be accepted, afterwards every proof. Of
@@ -95,16 +104,19 @@ fn waits_for_holders(goal: &Goal, step: &Move) -> bool {
 pub fn need(goal: &Goal, seen: &Observed) -> Need {
     let publication = publication(goal, seen);
     let published = publication.is_none();
-    let appends = publication.as_ref().is_some_and(|step| waits_for_holders(goal, step));
+    let prunes = goal.strategy == Strategy::Prune;
+    let proves = publication.as_ref().is_some_and(|step| waits_for_proof(goal, step, seen));
     Need {
-        consumers: !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
-        everyone: appends,
-        served: published,
-        held: published || appends,
+        consumers: prunes || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
+        everyone: proves,
+        served: published || prunes,
+        held: published || proves,
+        svids: prunes && !published && seen.former_svids_end().is_none_or(|end| end > seen.now),
+        signed_histories: prunes && !published,
         owners: false,
         control_plane: goal.restart.is_some(),
         accepts: Some(goal.target.issuer.clone()),
-        holds: goal.target.issuer_alone(seen).filter(|_| published || appends),
+        holds: goal.target.issuer_alone(seen).filter(|_| published || proves),
     }
 }
 
@@ -166,7 +178,9 @@ pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
                 seen = after(&seen, &step);
                 moves.push(step);
             }
-            Step::Blocked(_) if publication(goal, &seen).is_some_and(|step| waits_for_holders(goal, &step)) => break,
+            Step::Blocked(_) if publication(goal, &seen).is_some_and(|step| waits_for_proof(goal, &step, &seen)) => {
+                break;
+            }
             Step::Blocked(found) => return Err(found),
             Step::Wait(..) | Step::LookAgain | Step::Done(_) | Step::Stuck(_) => break,
         }
@@ -178,7 +192,7 @@ fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     let published = &seen.published;
     let switched = is_switched(goal, seen);
     let bundle = goal.bundle(seen);
-    let exact = if goal.may_break() {
+    let exact = if goal.is_exact(seen) {
         published.anchors == bundle.anchors()
     } else {
         published.anchors.iter().all(Certificate::is_anchor)
@@ -322,6 +336,6 @@ fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
     })
 }
 
-fn is_proven_to_hold(goal: &Goal, consumer: &Consumer) -> bool {
+pub(super) fn is_proven_to_hold(goal: &Goal, consumer: &Consumer) -> bool {
     consumer.holds == Answer::Proven(true) || consumer.held.proven().is_some_and(|held| holds_target(goal, held))
 }

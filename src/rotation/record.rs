@@ -85,7 +85,14 @@ struct Meta {
     restart: Option<MetaRestart>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     invented: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    allowed: usize,
     inputs: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,6 +105,14 @@ impl Record {
     /// A record of a rotation that begins.
     pub fn open(goal: Goal) -> Self {
         Self { status: Status::Open, goal }
+    }
+
+    /// Notes that the goal is reached. A prune goes no way back: what it retired leaves the record too.
+    pub fn close(&mut self) {
+        self.status = Status::Done;
+        if self.goal.strategy == Strategy::Prune {
+            self.goal.previous = None;
+        }
     }
 
     /// Whether it waits to be gone on with. It is over once its CA has ended, or is published and ends before `horizon`:
@@ -147,6 +162,7 @@ impl Record {
             valid_until: goal.valid_until,
             restart: goal.restart.map(|r| MetaRestart { stale_only: r.scope == Scope::Stale, since: r.since }),
             invented: goal.invented.as_ref().map(|root| root.fingerprint().to_string()),
+            allowed: goal.allowed,
             inputs: goal.inputs.clone(),
         };
         let meta = serde_json::to_vec_pretty(&meta).expect("a struct of strings and numbers serialises");
@@ -186,6 +202,7 @@ impl Record {
             began: meta.began,
             restart,
             invented,
+            allowed: meta.allowed,
             inputs: meta.inputs,
         };
         Ok(Self { status: meta.status, goal })

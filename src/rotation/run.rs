@@ -9,7 +9,7 @@ use super::left::Left;
 use super::next::{Limits, Step, need, need_after_move, next};
 use super::paper::after;
 use super::safety::Break;
-use super::{Mesh, Move, Record, Status};
+use super::{Mesh, Move, Record};
 use crate::error::Error;
 use crate::mesh::{Observed, Workload};
 use crate::pki::Entropy;
@@ -151,7 +151,7 @@ async fn follow<M: Mesh>(
             Step::LookAgain => need(&record.goal, seen),
             Step::Done(left) => {
                 if record.goal.is_recorded() && !left.iter().any(Left::is_unfinished) {
-                    record.status = Status::Done;
+                    record.close();
                     mesh.save(record).await?;
                 }
                 return Ok(Outcome::Done(left));

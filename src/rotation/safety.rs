@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Goal, Move};
+use super::retire::{lagging, not_holding, stranded};
+use super::{Goal, Move, Strategy};
 use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role};
 use crate::pki::{Certificate, Profile, TrustBundle};
 
@@ -54,14 +55,21 @@ pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
     if goal.may_break() {
         return Vec::new();
     }
+    let beyond_what_is_allowed = |found: Vec<Break>| if found.len() > goal.allowed { found } else { Vec::new() };
+    let prunes = goal.strategy == Strategy::Prune;
     match step {
         Move::PublishTrust { bundle, issuer } => {
             let mut found = dropped_anchors(bundle, seen);
+            if prunes && !found.is_empty() {
+                found = beyond_what_is_allowed(stranded(goal, seen));
+                found.extend(lagging(goal, seen));
+            }
             if let Some(issuer) = issuer {
                 found.extend(refusals(goal, &issuer.chain, seen));
             }
             found
         }
+        Move::PublishIssuer { .. } if prunes => beyond_what_is_allowed(not_holding(goal, seen)),
         Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen),
         Move::Nudge | Move::Restart { .. } => Vec::new(),
     }
@@ -106,14 +114,16 @@ fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed) -> Vec<Break> {
 }
 
 /// Stands for everyone that the look could not list: a directory's sidecars, pods that were not in the LIST.
-fn unseen(seen: &Observed) -> Vec<Consumer> {
+pub(super) fn unseen(seen: &Observed) -> Vec<Consumer> {
     if seen.consumers_complete {
         return Vec::new();
     }
-    vec![Consumer::new(Role::Sidecar { era: crate::mesh::Era::Env, app_id: String::new() }, "that cannot be seen")]
+    let role = Role::Sidecar { era: crate::mesh::Era::Env, app_id: String::new() };
+    let held = Answer::Unknown("not everybody can be seen here".to_owned());
+    vec![Consumer { held, ..Consumer::new(role, "that cannot be seen") }]
 }
 
-fn broken(consumer: &Consumer, why: String) -> Break {
+pub(super) fn broken(consumer: &Consumer, why: String) -> Break {
     Break {
         consumer: consumer.name.clone(),
         role: consumer.role.word(),

@@ -160,7 +160,8 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
     let bridges = live_bridges(&layers(seen), seen.now);
     if bridges >= MOST_BRIDGES {
         return Some(format!(
-            "the issuer's chain carries {bridges} bridges already, each 900 bytes in every handshake"
+            "the issuer's chain carries {bridges} bridges already, each 900 bytes in every handshake; `mtls prune` \
+             retires those that nobody needs any more"
         ));
     }
     if by_name {
@@ -217,6 +218,7 @@ fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> St
         Strategy::Create => "there is no CA yet",
         Strategy::Abort => "the previous issuer goes back",
         Strategy::Restart => "what is published stays",
+        Strategy::Prune => "nobody needs the rest any more",
     };
     tried.iter().fold(why.to_owned(), |why, (strategy, not)| format!("{why}; not {}: {not}", strategy.word()))
 }
@@ -254,6 +256,7 @@ fn propose(
         previous,
         valid_until: end,
         began: seen.now,
+        allowed: 0,
         restart: restart.map(|scope| Restart { scope, since: seen.now }),
         inputs: request.digest.clone(),
     };
@@ -309,6 +312,7 @@ impl Minter<'_> {
             Strategy::Replace | Strategy::Create => self.new_trio(entropy),
             Strategy::Abort => Ok((self.previous()?, None)),
             Strategy::Restart => Err(CannotStage::Needs("`mtls restart`")),
+            Strategy::Prune => Err(CannotStage::Needs("`mtls prune`")),
         }
     }
 

@@ -176,6 +176,7 @@ mod tests {
             began: now,
             restart: None,
             invented: None,
+            allowed: 0,
             inputs: "none".to_owned(),
         }
     }

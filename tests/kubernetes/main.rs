@@ -89,6 +89,8 @@ const ALL: Need = Need {
     everyone: false,
     served: false,
     held: false,
+    svids: false,
+    signed_histories: false,
     owners: true,
     control_plane: true,
     accepts: None,

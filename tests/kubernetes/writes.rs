@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::SignedDuration;
 use mtls::error::Kind;
 use mtls::mesh::Pair;
-use mtls::rotation::{Mesh, Move};
+use mtls::pki::TrustBundle;
+use mtls::rotation::{Mesh, Move, Trio};
 use serde_json::json;
 
-use super::apiserver::{Fault, START};
-use super::{ALL, CONFIG_MAP, ROLE, SECRET, about_to_write, ca, cluster, is_equal_pair, is_fenced};
+use super::apiserver::{ApiServer, Fault, START};
+use super::{ALL, CONFIG_MAP, ROLE, SECRET, about_to_write, ca, cluster, goal, is_equal_pair, is_fenced};
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_no_no() {
@@ -148,9 +150,34 @@ async fn the_issuer_is_not_switched_beside_a_config_map_that_changed() {
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_goes_along_with_the_trust_is_told_as_an_event() {
     let (server, _) = cluster();
-    let (mut mesh, step, seen) = about_to_write(&server, true).await;
-    let Move::PublishTrust { bundle, .. } = step else { panic!("a trust write") };
-    let step = Move::PublishTrust { bundle, issuer: seen.published.issuer() };
-    mesh.apply(&step, &seen).await.unwrap();
+    let (mut mesh, _, _) = about_to_write(&server, true).await;
+    let (goal, seen) = goal(&mut mesh).await;
+    let Trio { trust, issuer } = goal.target;
+    mesh.apply(&Move::PublishTrust { bundle: trust, issuer: Some(issuer) }, &seen).await.unwrap();
     assert_eq!(server.writes().last().unwrap(), "POST events");
+}
+
+/// When the live issuer took over decides how long SVIDs of the one before may live.
+#[tokio::test(start_paused = true)]
+async fn a_shorter_chain_leaves_the_note_of_the_switch_and_a_retired_anchor_is_told_as_an_event() {
+    let (server, _) = cluster();
+    let (mut mesh, _, _) = about_to_write(&server, true).await;
+    let (goal, seen) = goal(&mut mesh).await;
+    let Trio { trust, mut issuer } = goal.target;
+    mesh.apply(&Move::PublishTrust { bundle: trust.clone(), issuer: Some(issuer.clone()) }, &seen).await.unwrap();
+    let note = |server: &ApiServer| server.get(SECRET)["metadata"]["annotations"]["mtls.dapr.io/rotation"].clone();
+    let (noted, seen) = (note(&server), mesh.observe(&ALL).await.unwrap());
+    assert_eq!(seen.published.switch.unwrap().longest_ttl, SignedDuration::from_mins(24 * 60 + 15));
+
+    issuer.chain.truncate(1);
+    server.forget();
+    mesh.apply(&Move::PublishIssuer { issuer }, &seen).await.unwrap();
+    assert_eq!((note(&server), server.writes()), (noted, vec!["PATCH secrets/dapr-trust-bundle".to_owned()]));
+    let seen = mesh.observe(&ALL).await.unwrap();
+    assert!(seen.published.switch.is_some_and(|switch| switch.longest_ttl > SignedDuration::ZERO), "it is understood");
+    let bundle = TrustBundle::from_anchors(vec![trust.anchors()[0].clone()]).unwrap();
+    server.forget();
+    mesh.apply(&Move::PublishTrust { bundle, issuer: None }, &seen).await.unwrap();
+    let event = server.log().into_iter().find(|seen| seen.line() == "POST events").unwrap().body;
+    assert!(event.contains("AnchorRetired") && event.contains(&trust.anchors()[1].fingerprint().short()), "{event}");
 }

@@ -1,0 +1,242 @@
+//! Prunes on the mesh in memory: what goes, who stands in the way, and every place to be cut off at.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "whole rotations use the rest of it")]
+mod model;
+
+use jiff::SignedDuration;
+use model::{Chance, Cut, Model, Watcher, make_ca};
+use mtls::error::Error;
+use mtls::mesh::{Observed, Role};
+use mtls::rotation::strategy::{Inputs, Request};
+use mtls::rotation::{
+    Ask, Begin, Goal, Limits, Mesh, Need, Outcome, Record, Status, Strategy, begin, need, obstacles, run,
+};
+
+const LIMITS: Limits = Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300) };
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+async fn rotate(mesh: &mut Model, ask: Ask) -> Result<(), Error> {
+    let request = Request {
+        inputs: Inputs::Fresh,
+        strategy: None,
+        valid_for: SignedDuration::from_hours(24 * 90),
+        restart: None,
+        timeout: SignedDuration::from_secs(300),
+        window: SignedDuration::ZERO,
+        digest: "the same".to_owned(),
+    };
+    let mut chance = Chance::new(mesh.chance.below(u64::MAX));
+    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+    let seen = mesh.observe(&Need { consumers: true, ..Need::default() }).await?;
+    let kept = mesh.load().await?;
+    let record = match begin(ask, &request, &seen, kept.as_ref(), &mut entropy) {
+        Ok(Begin::Continue(record)) => *record,
+        Ok(Begin::New(proposal)) => Record::open(proposal.goal),
+        Err(why) => return Err(Error::failed(why.to_string())),
+    };
+    follow(mesh, record, &seen).await
+}
+
+async fn follow(mesh: &mut Model, mut record: Record, seen: &Observed) -> Result<(), Error> {
+    let mut chance = Chance::new(mesh.chance.below(u64::MAX));
+    mesh.save(&record).await?;
+    let seen = mesh.observe(&need(&record.goal, seen)).await?;
+    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+    match run(mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {}).await?.outcome {
+        Outcome::Done(_) => Ok(()),
+        other => Err(Error::failed(format!("{other:?}"))),
+    }
+}
+
+/// What the command finds before it begins.
+fn look(mesh: &mut Model, allowed: usize) -> (Goal, Observed) {
+    let seen = block_on(mesh.observe(&Need { consumers: true, ..Need::default() })).unwrap();
+    let kept = block_on(mesh.load()).unwrap();
+    let open = kept.clone().filter(|record| record.is_open(&seen, seen.now)).map(|record| record.goal);
+    let goal = open.unwrap_or_else(|| Goal::prune(&seen, kept.as_ref(), allowed).unwrap());
+    let goal = Goal { allowed, ..goal };
+    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
+    (goal, seen)
+}
+
+/// What the command does, without its talk.
+fn prune(mesh: &mut Model, allowed: usize) -> Result<(), Error> {
+    let (goal, seen) = look(mesh, allowed);
+    block_on(follow(mesh, Record::open(goal), &seen))
+}
+
+fn who(mesh: &mut Model) -> Vec<(String, String)> {
+    let (goal, seen) = look(mesh, 0);
+    obstacles(&goal, &seen).into_iter().map(|found| (found.consumer, found.why)).collect()
+}
+
+fn bridged(seed: u64, watcher: Watcher, times: usize) -> Model {
+    let mut mesh = Model::new(seed, 365, watcher);
+    for _ in 0..times {
+        block_on(rotate(&mut mesh, Ask::Renew)).unwrap();
+        mesh.pass(SignedDuration::from_secs(30));
+    }
+    mesh
+}
+
+fn restart_everything(mesh: &mut Model) {
+    mesh.restart_control_plane();
+    for name in sidecars(mesh) {
+        mesh.restart(&name);
+    }
+}
+
+fn sidecars(mesh: &Model) -> Vec<String> {
+    let sidecars = mesh.processes.iter().filter(|process| matches!(process.role, Role::Sidecar { .. }));
+    sidecars.map(|process| process.name.clone()).collect()
+}
+
+#[test]
+fn what_nobody_needs_goes_and_no_handshake_fails_then_or_later() {
+    for seed in 0..6 {
+        for watcher in [Watcher::Alive, Watcher::Dead] {
+            let mut mesh = bridged(seed, watcher, 3);
+            restart_everything(&mut mesh);
+            mesh.restless = true;
+            let root = mesh.secret.root().unwrap().clone();
+            prune(&mut mesh, 0).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+            assert_eq!(mesh.secret.trust.anchors(), [root]);
+            assert_eq!((mesh.secret.issuer.chain.len(), mesh.invented), (1, 0));
+            (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+            let record = block_on(mesh.load()).unwrap().unwrap();
+            assert_eq!((record.status, record.goal.previous.is_none()), (Status::Done, true), "no way back is kept");
+            block_on(rotate(&mut mesh, Ask::Renew)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn whoever_holds_only_an_older_root_is_named_and_nothing_goes() {
+    let mut mesh = bridged(1, Watcher::Alive, 1);
+    let found = who(&mut mesh);
+    let (old, new): (Vec<_>, Vec<_>) = found.iter().partition(|(_, why)| why == "holds only older trust anchors");
+    let names: Vec<&str> = old.into_iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, sidecars(&mesh));
+    let control_plane =
+        |(name, why): &&(String, String)| name.starts_with("dapr-system/") && why.starts_with("shows an SVID");
+    assert!(new.iter().all(control_plane), "it sees its mounts change, and shows old SVIDs: {new:?}");
+    let (anchors, chain) = (mesh.secret.trust.anchors().len(), mesh.secret.issuer.chain.len());
+    prune(&mut mesh, 0).unwrap_err();
+    assert_eq!((mesh.secret.trust.anchors().len(), mesh.secret.issuer.chain.len()), (anchors, chain));
+}
+
+#[test]
+fn processes_with_a_dead_watcher_are_named_until_they_are_restarted() {
+    let mut mesh = bridged(2, Watcher::Dead, 1);
+    for name in sidecars(&mesh) {
+        mesh.restart(&name);
+    }
+    let names: Vec<String> = who(&mut mesh).into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"dapr-system/operator".to_owned()), "{names:?}");
+    prune(&mut mesh, 0).unwrap_err();
+    restart_everything(&mut mesh);
+    prune(&mut mesh, 0).unwrap();
+}
+
+/// A sidecar that holds both roots and was not issued anew: pods that are born after the prune would refuse it.
+#[test]
+fn an_svid_of_a_former_issuer_holds_the_root_back_until_its_time_is_up() {
+    let mut mesh = bridged(3, Watcher::Alive, 1);
+    let old = mesh.processes.iter().find(|process| process.name == "apps/pod-0").unwrap().shows.clone();
+    restart_everything(&mut mesh);
+    let keeps_it = |mesh: &mut Model| {
+        mesh.processes.iter_mut().find(|process| process.name == "apps/pod-0").unwrap().shows.clone_from(&old);
+    };
+    keeps_it(&mut mesh);
+    let found = who(&mut mesh);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1.starts_with("shows an SVID of a former issuer, until 2026-03-02T12:"), "{found:?}");
+    prune(&mut mesh, 0).unwrap_err();
+    assert_eq!(mesh.secret.trust.anchors().len(), 2, "the root stays");
+    assert_eq!(mesh.secret.issuer.chain.len(), 1, "the bridge may go: everybody holds the new root");
+
+    mesh.pass(SignedDuration::from_hours(25));
+    mesh.restart("apps/pod-0");
+    prune(&mut mesh, 0).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 1);
+}
+
+#[test]
+fn as_many_as_were_counted_may_break() {
+    let mut mesh = bridged(4, Watcher::Alive, 1);
+    restart_everything(&mut mesh);
+    let name = "apps/pod-0";
+    let old = mesh.secret.trust.anchors()[1].clone();
+    mesh.processes.iter_mut().find(|process| process.name == name).unwrap().held = vec![old];
+    prune(&mut mesh, 0).unwrap_err();
+    mesh.broken = true;
+    prune(&mut mesh, 1).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 1);
+    mesh.restart("apps/pod-1");
+    assert!(mesh.refusals() > 0, "it was one of them");
+}
+
+#[test]
+fn another_meshes_anchor_stays_and_stands_for_somebody_unseen() {
+    let mut mesh = bridged(5, Watcher::Alive, 1);
+    let foreign = make_ca(&mut Chance::new(77), mesh.now, 300).trust.anchors()[0].clone();
+    mesh.secret.trust = mesh.secret.trust.with(&foreign).unwrap();
+    mesh.config_map = mesh.secret.trust.anchors().to_vec();
+    restart_everything(&mut mesh);
+    let found = who(&mut mesh);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, foreign.fingerprint().short());
+    prune(&mut mesh, 1).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 2);
+    assert!(mesh.secret.trust.contains(foreign.fingerprint()));
+}
+
+#[test]
+fn cut_off_at_any_write_the_next_prune_completes_or_an_abort_goes_back() {
+    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
+        for ask in [None, Some(Ask::Abort), Some(Ask::Resume)] {
+            for at in 0.. {
+                let context = format!("{cut:?} at {at}, then {ask:?}");
+                let mut mesh = bridged(6, Watcher::Alive, 2);
+                restart_everything(&mut mesh);
+                mesh.cut = Some((mesh.steps() + at, cut));
+                let first = prune(&mut mesh, 0);
+                mesh.cut = None;
+                if first.is_ok() {
+                    assert!(at > 2, "{context}: the record, the chain, the bundle");
+                    break;
+                }
+                let record = block_on(mesh.load()).unwrap().unwrap();
+                let is_open = record.goal.strategy == Strategy::Prune && record.status == Status::Open;
+                let went_on = match ask {
+                    Some(ask) if is_open => block_on(rotate(&mut mesh, ask)),
+                    None if record.goal.strategy != Strategy::Prune || is_open => prune(&mut mesh, 0),
+                    _ => continue,
+                };
+                went_on.unwrap_or_else(|why| panic!("{context}: {why}"));
+                let back = ask == Some(Ask::Abort);
+                assert_eq!(mesh.secret.issuer.chain.len(), if back { 5 } else { 1 }, "{context}");
+                assert_eq!(mesh.secret.trust.anchors().len(), if back { 3 } else { 1 }, "{context}");
+                assert_eq!(mesh.invented, 0, "{context}");
+                restart_everything(&mut mesh);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ca_that_sentry_invents_meanwhile_is_bridged_and_ends_the_prune() {
+    let mut mesh = bridged(7, Watcher::Alive, 1);
+    restart_everything(&mut mesh);
+    mesh.invents_after = Some(mesh.steps() + 1);
+    prune(&mut mesh, 0).unwrap();
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    assert_eq!((record.goal.strategy, record.status), (Strategy::Bridge, Status::Done));
+    restart_everything(&mut mesh);
+    assert_eq!(mesh.refusals(), 0, "both sides accept each other once they were restarted");
+}
