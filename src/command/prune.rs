@@ -111,8 +111,11 @@ fn unsigned(seen: &Observed) -> Result<(), Error> {
 
 fn refused(found: &[Break], seen: &Observed) -> Error {
     let mut error = Error::failed(format!("nothing was retired: {}", in_words(found)));
-    if found.iter().any(|found| found.restart.is_some()) {
-        error = error.hint("restart those that are named (`mtls restart --stale` the control plane), then try again");
+    if found.iter().any(|found| found.is_control_plane) {
+        error = error.hint("`mtls restart` restarts the control plane in order");
+    }
+    if found.iter().any(|found| !found.is_control_plane && found.restart.is_some()) {
+        error = error.hint("a restarted application holds what is published now, and shows a new SVID");
     }
     if let Some(from) = possible_from(seen) {
         let left = span(from.duration_since(seen.now));

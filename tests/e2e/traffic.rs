@@ -153,11 +153,24 @@ impl Lab {
     /// Restarts `server` or `client` and returns once calls are answered through the new pod.
     #[track_caller]
     pub fn restart_app(&self, app: &str) {
+        self.begin_restart(app);
+        self.until_restarted(app);
+    }
+
+    /// Begins to restart `server` or `client`.
+    #[track_caller]
+    pub fn begin_restart(&self, app: &str) {
         if app == "client" {
             let failed = failures(&self.stats());
             self.traffic.borrow_mut().failed_before.extend(failed);
         }
-        roll(self, app);
+        self.kubectl(&["-n", "apps", "rollout", "restart", &format!("deploy/{app}")]);
+    }
+
+    /// Returns once a restart of `server` or `client` has come to its end and calls are answered through the new pod.
+    #[track_caller]
+    pub fn until_restarted(&self, app: &str) {
+        until_rolled(self, app);
         self.traffic.borrow_mut().follow(self);
         let new = newest(self, app)["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let mut last = Value::Null;
@@ -174,9 +187,13 @@ impl Lab {
 /// for as long as it has calls; that is not waited for.
 #[track_caller]
 pub fn roll(lab: &Lab, app: &str) {
-    let name = format!("deploy/{app}");
-    lab.kubectl(&["-n", "apps", "rollout", "restart", &name]);
-    lab.kubectl(&["-n", "apps", "rollout", "status", &name, "--timeout=120s"]);
+    lab.kubectl(&["-n", "apps", "rollout", "restart", &format!("deploy/{app}")]);
+    until_rolled(lab, app);
+}
+
+#[track_caller]
+fn until_rolled(lab: &Lab, app: &str) {
+    lab.kubectl(&["-n", "apps", "rollout", "status", &format!("deploy/{app}"), "--timeout=120s"]);
     let pod = newest(lab, app);
     let containers = pod["spec"]["containers"].as_array().map_or(0, Vec::len);
     assert_eq!(containers, 2, "{app} came up without a sidecar");
