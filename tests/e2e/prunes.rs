@@ -3,7 +3,8 @@
 use crate::lab::{Lab, TRUST_BUNDLE};
 use crate::rotations::RENEW;
 
-const PRUNE: [&str; 3] = ["prune", "-k", "--yes"];
+/// A prune, as a job runs it.
+pub const PRUNE: [&str; 3] = ["prune", "-k", "--yes"];
 
 #[test]
 #[ignore = "needs the lab"]
