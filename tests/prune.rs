@@ -8,7 +8,7 @@ mod model;
 use jiff::SignedDuration;
 use model::{Chance, Cut, Model, Watcher, make_ca};
 use mtls::error::Error;
-use mtls::mesh::{Observed, Role};
+use mtls::mesh::{Answer, Consumer, Denied, Observed, Role};
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
     Ask, Begin, Goal, Limits, Mesh, Need, Outcome, Record, Status, Strategy, begin, need, obstacles, run,
@@ -54,24 +54,28 @@ async fn follow(mesh: &mut Model, mut record: Record, seen: &Observed) -> Result
 }
 
 /// What the command finds before it begins.
-fn look(mesh: &mut Model, allowed: usize) -> (Goal, Observed) {
+fn look(mesh: &mut Model) -> (Goal, Observed) {
     let seen = block_on(mesh.observe(&Need { consumers: true, ..Need::default() })).unwrap();
     let kept = block_on(mesh.load()).unwrap();
     let open = kept.clone().filter(|record| record.is_open(&seen, seen.now)).map(|record| record.goal);
-    let goal = open.unwrap_or_else(|| Goal::prune(&seen, kept.as_ref(), allowed).unwrap());
-    let goal = Goal { allowed, ..goal };
+    let goal = open.unwrap_or_else(|| Goal::prune(&seen, kept.as_ref()).unwrap());
     let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
     (goal, seen)
 }
 
 /// What the command does, without its talk.
-fn prune(mesh: &mut Model, allowed: usize) -> Result<(), Error> {
-    let (goal, seen) = look(mesh, allowed);
+fn prune(mesh: &mut Model, force: usize) -> Result<(), Error> {
+    let (mut goal, seen) = look(mesh);
+    let found = obstacles(&goal, &seen);
+    if found.len() > force || found.iter().any(|found| !found.may_be_allowed) {
+        return Err(Error::failed(format!("{found:?}")));
+    }
+    goal.allowed = found.into_iter().map(|found| found.consumer).collect();
     block_on(follow(mesh, Record::open(goal), &seen))
 }
 
 fn who(mesh: &mut Model) -> Vec<(String, String)> {
-    let (goal, seen) = look(mesh, 0);
+    let (goal, seen) = look(mesh);
     obstacles(&goal, &seen).into_iter().map(|found| (found.consumer, found.why)).collect()
 }
 
@@ -157,10 +161,10 @@ fn an_svid_of_a_former_issuer_holds_the_root_back_until_its_time_is_up() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].1.starts_with("shows an SVID of a former issuer, until 2026-03-02T12:"), "{found:?}");
     prune(&mut mesh, 0).unwrap_err();
-    assert_eq!(mesh.secret.trust.anchors().len(), 2, "the root stays");
-    assert_eq!(mesh.secret.issuer.chain.len(), 1, "the bridge may go: everybody holds the new root");
+    assert_eq!((mesh.secret.trust.anchors().len(), mesh.secret.issuer.chain.len()), (2, 3), "all or nothing");
 
     mesh.pass(SignedDuration::from_hours(25));
+    assert_eq!(who(&mut mesh).len(), 1, "what it shows counts, whatever the time");
     mesh.restart("apps/pod-0");
     prune(&mut mesh, 0).unwrap();
     assert_eq!(mesh.secret.trust.anchors().len(), 1);
@@ -194,6 +198,107 @@ fn another_meshes_anchor_stays_and_stands_for_somebody_unseen() {
     prune(&mut mesh, 1).unwrap();
     assert_eq!(mesh.secret.trust.anchors().len(), 2);
     assert!(mesh.secret.trust.contains(foreign.fingerprint()));
+}
+
+#[test]
+fn an_anchor_that_somebody_adds_while_a_prune_is_open_stays() {
+    let mut mesh = bridged(8, Watcher::Alive, 1);
+    restart_everything(&mut mesh);
+    mesh.cut = Some((mesh.steps() + 2, Cut::Before));
+    prune(&mut mesh, 0).unwrap_err();
+    mesh.cut = None;
+    let foreign = make_ca(&mut Chance::new(78), mesh.now, 300).trust.anchors()[0].clone();
+    mesh.secret.trust = mesh.secret.trust.with(&foreign).unwrap();
+    mesh.config_map = mesh.secret.trust.anchors().to_vec();
+    assert_eq!(who(&mut mesh), [(foreign.fingerprint().short(), OUTSIDER.to_owned())]);
+    prune(&mut mesh, 1).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 2, "the old root went");
+    assert!(mesh.secret.trust.contains(foreign.fingerprint()));
+}
+
+const OUTSIDER: &str = "stands for others, and what those hold and show cannot be seen";
+
+/// Each reason to refuse, one at a time, in the words that an operator reads.
+#[test]
+fn whatever_stands_in_the_way_is_told_in_words() {
+    let mut mesh = bridged(9, Watcher::Alive, 1);
+    restart_everything(&mut mesh);
+    let (goal, ready) = look(&mut mesh);
+    assert_eq!(obstacles(&goal, &ready).len(), 0, "nobody stands in the way");
+    let pod = |seen: &mut Observed, change: &dyn Fn(&mut Consumer)| {
+        seen.consumers.iter_mut().filter(|consumer| consumer.name == "apps/pod-0").for_each(change);
+    };
+    let operator = |seen: &mut Observed, change: &dyn Fn(&mut Consumer)| {
+        seen.consumers.iter_mut().filter(|consumer| consumer.role == Role::Operator).for_each(change);
+    };
+    let unknown = || "no answer within 10 s".to_owned();
+    let told = |change: &dyn Fn(&mut Observed)| {
+        let mut seen = ready.clone();
+        change(&mut seen);
+        let found = obstacles(&goal, &seen);
+        let words = found.iter().map(|found| {
+            let force = if found.may_be_allowed { "" } else { " (not by force)" };
+            format!("{} {} {}{force}", found.role, found.consumer, found.why)
+        });
+        words.collect::<Vec<_>>().join("; ")
+    };
+    let denied = Denied { what: "settings".to_owned(), grant: "get configurations.dapr.io/daprsystem".to_owned() };
+    let end = goal.former_svids_end.expect("every Sentry was seen to have switched");
+    let says = |change: &dyn Fn(&mut Observed), words: &str| assert_eq!(told(change), words);
+    says(
+        &|seen| pod(seen, &|pod| pod.served = Answer::Unknown(unknown())),
+        &format!("sidecar apps/pod-0 may show an SVID of a former issuer, until {end}: no answer within 10 s"),
+    );
+    says(
+        &|seen| pod(seen, &|pod| pod.held = Answer::Unknown(unknown())),
+        "sidecar apps/pod-0 is not seen to hold the root that stays: no answer within 10 s",
+    );
+    says(
+        &|seen| operator(seen, &|operator| operator.holds = Answer::Proven(false)),
+        "operator dapr-system/operator holds only older trust anchors",
+    );
+    says(
+        &|seen| seen.consumers_complete = false,
+        "sidecar that cannot be seen is not seen to hold the root that stays: not everybody can be seen here (not by force)",
+    );
+    says(
+        &|seen| seen.settings.token_validators = 1,
+        "token validator 1 of Configuration `daprsystem` stands for others, and what those hold and show cannot be seen",
+    );
+    says(
+        &|seen| seen.denied.push(denied.clone()),
+        "Configuration `daprsystem` cannot be seen (not allowed to get configurations.dapr.io/daprsystem) (not by force)",
+    );
+    says(
+        &|seen| seen.signed_histories = Answer::Proven(vec!["shop/signed".to_owned()]),
+        "Configuration shop/signed has workflow history signed, and what a former issuer signed verifies never again \
+             without its root (not by force)",
+    );
+    says(
+        &|seen| seen.signed_histories = Answer::Forbidden("list configurations.dapr.io".to_owned()),
+        "signed history of workflows cannot be ruled out: not allowed to list configurations.dapr.io (not by force)",
+    );
+    says(
+        &|seen| seen.consumers.retain(|consumer| consumer.role != Role::Sentry),
+        "no Sentry replica is seen, so that nobody knows which chain is served (not by force)",
+    );
+    let later = |seen: &mut Observed| {
+        pod(seen, &|pod| pod.served = Answer::Unknown(unknown()));
+        seen.now += SignedDuration::from_hours(25);
+    };
+    assert_eq!(told(&later), "", "the time counts where nobody answers");
+}
+
+#[test]
+fn an_open_prune_stands_in_the_way_of_no_renewal() {
+    let mut mesh = bridged(10, Watcher::Alive, 1);
+    restart_everything(&mut mesh);
+    mesh.cut = Some((mesh.steps() + 2, Cut::Before));
+    prune(&mut mesh, 0).unwrap_err();
+    mesh.cut = None;
+    block_on(rotate(&mut mesh, Ask::Renew)).unwrap();
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    assert_eq!((record.goal.strategy, record.status), (Strategy::Bridge, Status::Done));
 }
 
 #[test]

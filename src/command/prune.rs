@@ -6,13 +6,14 @@
 
 use super::{Place, Renewing, before, entropy, renew, tell};
 use crate::cli::{Global, PruneArgs};
-use crate::duration::in_words as span;
+use crate::duration::in_words;
 use crate::error::Error;
-use crate::mesh::{Answer, Observed, Phase};
+use crate::mesh::{Observed, Phase};
+use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
-use crate::rotation::safety::{Break, in_words};
+use crate::rotation::safety::Break;
 use crate::rotation::{
-    Goal, Limits, Mesh, Need, NothingToRetire, Outcome, Record, Run, Strategy, need, obstacles, plan, possible_from,
+    Goal, Limits, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, obstacles, plan,
     run as rotate,
 };
 use crate::ui::Ui;
@@ -32,27 +33,30 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     before::introduce(&seen, ui);
     before::supported(&seen, ui)?;
     before::owners(args.ignore_owners, &seen, ui)?;
-    let Some(goal) = goal(args, &seen, kept.as_ref())? else {
+    let Some(mut goal) = goal(&seen, kept.as_ref())? else {
         return nothing(args, &seen, ui);
     };
     let seen = mesh.observe(&need(&goal, &seen)).await?;
-    unsigned(&seen)?;
     let mut staying = seen.clone();
     staying.consumers.retain(|consumer| consumer.phase != Phase::Terminating);
     let found = obstacles(&goal, &staying);
-    if found.len() > goal.allowed {
-        return Err(refused(&found, &staying));
+    for found in &found {
+        ui.say(&format!("  {} {} {}", found.role, found.consumer, found.why));
     }
-    let moves = plan(&goal, &staying).map_err(|breaks| refused(&breaks, &staying))?;
+    if found.len() > args.force || found.iter().any(|found| !found.may_be_allowed) {
+        return Err(refused(&goal, &found, &seen));
+    }
+    goal.allowed = found.iter().map(|found| found.consumer.clone()).collect();
+    let moves = plan(&goal, &staying).map_err(|breaks| refused(&goal, &breaks, &seen))?;
     if args.dry_run {
         let moves = moves.iter().map(ToString::to_string).collect();
         let renewal = Renewal::new(&goal, RenewalResult::Planned, moves, &[]);
         return ui.show(&args.show, &renewal, || renewal.to_string());
     }
-    confirm(&goal, &seen, &found, global, ui)?;
+    confirm(&goal, &seen, global, ui)?;
     mesh.lock().await?;
     ui.begin(moves.len());
-    let ended = under_the_lock(mesh, args, goal, &seen, ui).await;
+    let ended = under_the_lock(mesh, args, goal, kept, &seen, ui).await;
     let ended = super::unlock(mesh, ended).await;
     ui.end();
     let (goal, ended) = ended?;
@@ -67,12 +71,10 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
 }
 
 /// The open prune's goal, or a new one; `None`: there is nothing to retire.
-fn goal(args: &PruneArgs, seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
+fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
     let open = kept.filter(|record| record.is_open(seen, seen.now)).map(|record| &record.goal);
     match open {
-        Some(goal) if goal.strategy == Strategy::Prune => {
-            return Ok(Some(Goal { allowed: args.force, ..goal.clone() }));
-        }
+        Some(goal) if goal.strategy == Strategy::Prune => return Ok(Some(goal.clone())),
         Some(goal) => {
             let what = format!("a rotation (strategy {}) is open since {}", goal.strategy.word(), goal.began);
             return Err(Error::failed(format!("{what}, and what it still needs cannot be retired"))
@@ -80,7 +82,7 @@ fn goal(args: &PruneArgs, seen: &Observed, kept: Option<&Record>) -> Result<Opti
         }
         None => {}
     }
-    match Goal::prune(seen, kept, args.force) {
+    match Goal::prune(seen, kept) {
         Ok(goal) => Ok(Some(goal)),
         Err(NothingToRetire::Nothing) => Ok(None),
         Err(why) => Err(Error::failed("nothing was retired").because(why).hint("`mtls status` says what is wrong")),
@@ -88,58 +90,49 @@ fn goal(args: &PruneArgs, seen: &Observed, kept: Option<&Record>) -> Result<Opti
 }
 
 fn nothing(args: &PruneArgs, seen: &Observed, ui: &Ui) -> Result<(), Error> {
+    let text = "Nothing to retire: every trust anchor is in use or another mesh's, and the chain carries no bridge.\n";
     match Renewal::nothing_due(seen, &[]) {
-        Some(renewal) => ui.show(&args.show, &renewal, || {
-            "Nothing to retire: every trust anchor is in use or another mesh's, and the chain carries no bridge.\n"
-                .to_owned()
-        }),
-        None => Ok(()),
+        Some(renewal) => ui.show(&args.show, &renewal, || text.to_owned()),
+        None => Err(Error::failed("the live chain does not verify, so that nothing can be retired")
+            .hint("`mtls status` says what is wrong")),
     }
 }
 
-/// Errors where workflow history is signed: it is verified against the anchors of the day, for ever.
-fn unsigned(seen: &Observed) -> Result<(), Error> {
-    match &seen.signed_histories {
-        Answer::Proven(names) if !names.is_empty() => Err(Error::failed(format!(
-            "nothing was retired: workflow history is signed (Configuration {}), and what an anchor that leaves has signed \
-             verifies never again",
-            names.join(", ")
-        ))
-        .hint("an anchor can go once no workflow of before is needed and `WorkflowHistorySigning` is off")),
-        answer => match answer.why_not() {
-            Some(why) => Err(Error::failed(format!(
-                "nothing was retired: whether workflow history is signed could not be seen: {why}"
-            ))),
-            None => Ok(()),
-        },
-    }
-}
-
-fn refused(found: &[Break], seen: &Observed) -> Error {
-    let mut error = Error::failed(format!("nothing was retired: {}", in_words(found)));
-    if found.iter().any(|found| found.is_control_plane) {
+/// Says what would help, of each kind of obstacle that was found.
+fn refused(goal: &Goal, found: &[Break], seen: &Observed) -> Error {
+    let what = match found.len() {
+        1 => "one thing stands in the way, named above".to_owned(),
+        count => format!("{count} things stand in the way, named above"),
+    };
+    let mut error = Error::failed(format!("nothing was retired by this run: {what}"));
+    if found.iter().any(|found| found.is_control_plane && found.restart.is_some()) {
         error = error.hint("`mtls restart` restarts the control plane in order");
     }
     if found.iter().any(|found| !found.is_control_plane && found.restart.is_some()) {
         error = error.hint("a restarted application holds what is published now, and shows a new SVID");
     }
-    if let Some(from) = possible_from(seen) {
-        let left = span(from.duration_since(seen.now));
+    if let Some(end) = goal.former_svids_end.filter(|end| *end > seen.now) {
+        let left = in_words(end.duration_since(seen.now));
+        error = error.hint(format!("the last SVID of a former issuer ends {end} (in {left})"));
+    }
+    if found.iter().all(|found| found.may_be_allowed) {
+        let count = found.len();
         error = error.hint(format!(
-            "from {from} (in {left}) on no SVID of a former issuer lives; sooner where each is seen to be new"
+            "`--force={count}` retires all the same; those {count} may then refuse calls, or be refused"
         ));
     }
-    error.hint(format!("`--force={}` retires all the same, and those named may refuse calls then", found.len()))
+    error
 }
 
-fn confirm(goal: &Goal, seen: &Observed, found: &[Break], global: &Global, ui: &Ui) -> Result<(), Error> {
-    let going = seen.published.anchors.iter().filter(|anchor| !goal.target.trust.contains(anchor.fingerprint()));
-    let going: Vec<String> = going.map(|anchor| anchor.fingerprint().short()).collect();
-    let broken = match found.len() {
-        0 => String::new(),
-        count => format!(" {count} consumers may refuse calls then: {}.", in_words(found)),
-    };
+fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(), Error> {
+    let staying = goal.target.trust.fingerprints();
+    let going = seen.published.anchors.iter().map(Certificate::fingerprint).filter(|anchor| !staying.contains(anchor));
+    let going: Vec<String> = going.map(|anchor| anchor.short()).collect();
     let what = if going.is_empty() { "the bridges".to_owned() } else { format!("trust anchor {}", going.join(" + ")) };
+    let broken = match goal.allowed.len() {
+        0 => String::new(),
+        count => format!(" The {count} named above may then refuse calls, or be refused."),
+    };
     ui.confirm(
         &format!("Retire {what} of trust domain {}? It does not come back.{broken}", seen.identity.trust_domain),
         global.yes,
@@ -151,18 +144,22 @@ async fn under_the_lock<M: Mesh>(
     mesh: &mut M,
     args: &PruneArgs,
     goal: Goal,
+    kept: Option<Record>,
     before: &Observed,
     ui: &Ui,
 ) -> Result<(Goal, Run), Error> {
     let seen = renew::look_under_the_lock(mesh, &goal, before).await?;
+    let versions = |seen: &Observed| (seen.published.secret.clone(), seen.published.config_map.clone());
+    let published = versions(&seen);
     let mut record = Record::open(goal);
     mesh.save(&record).await?;
     let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
-    if ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
-        record.status = crate::rotation::Status::Aborted;
-        mesh.save(&record).await?;
+    if matches!(ended.outcome, Outcome::Blocked(_)) && versions(&ended.seen) == published {
+        // Nothing has gone, so the rotation before it may still be aborted.
+        let aborted = Record { status: Status::Aborted, goal: record.goal.clone() };
+        mesh.save(&kept.unwrap_or(aborted)).await?;
     }
     Ok((record.goal, ended))
 }

@@ -16,7 +16,7 @@ use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
     Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, deadline, is_due, need, plan, possible_from, run as rotate,
+    affected, begin, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -49,7 +49,8 @@ async fn renew<M: Mesh>(
     };
     if let Some(window) = args.if_expires_within {
         let horizon = seen.now + window;
-        let is_open = kept.as_ref().is_some_and(|record| record.is_open(&seen, horizon));
+        let is_rotation = |record: &&Record| record.goal.strategy != Strategy::Prune;
+        let is_open = kept.as_ref().filter(is_rotation).is_some_and(|record| record.is_open(&seen, horizon));
         let is_torn = matches!(seen.published.pair, Pair::Unequal(_));
         if !(is_open || is_torn || is_due(&seen, horizon)) {
             return nothing_due(args, &seen, horizon, ui);
@@ -216,6 +217,7 @@ fn nothing_due(args: &RenewArgs, seen: &Observed, horizon: Timestamp, ui: &Ui) -
     .hint("restart them: a new pod gets the trust bundle that is published now"))
 }
 
+const RETIRE: &str = "Go on retiring the older trust anchors? They do not come back.";
 const REPLACE: &str = "`--strategy replace` replaces everything at once; calls fail until all has been restarted";
 
 fn refused(why: &Refused) -> Error {
@@ -248,6 +250,7 @@ fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(),
             "Replace the CA of trust domain {} at once? Calls between a restarted and a not yet restarted pod fail until everything has been restarted.",
             seen.identity.trust_domain
         ),
+        Strategy::Prune => RETIRE.to_owned(),
         Strategy::Abort => format!("Put the issuer {} back?", goal.target.issuer.certificate().fingerprint().short()),
         _ => return Ok(()),
     };
@@ -291,8 +294,8 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
     let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), &left);
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
-    if Goal::prune(&ended.seen, None, 0).is_ok() {
-        let from = possible_from(&ended.seen).map_or_else(String::new, |from| format!(" from {from} on, or"));
+    if Goal::prune(&ended.seen, None).is_ok() {
+        let from = goal.last_former_svid(&ended.seen).map_or_else(String::new, |from| format!(" from {from} on, or"));
         ui.say(&format!(
             "`mtls prune` can retire what is older{from} as soon as everything has been restarted since the switch"
         ));

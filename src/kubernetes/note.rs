@@ -1,16 +1,13 @@
 //! Who switched the issuer, when and to what: an annotation on the Secret and an Event, for whoever looks later.
 
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::{Change, EVENTS};
+use super::wire::Meta;
 use super::{Kubernetes, names};
-use crate::mesh::{Observed, Switch};
+use crate::mesh::Observed;
 use crate::pki::{Certificate, Fingerprint, Issuer, TrustBundle};
-
-/// Longer than any SVID lives, in seconds: what is noted can be added to any date.
-const LONGEST: i64 = 3600 * 24 * 36_500;
 
 /// The annotation's content.
 #[derive(Default, Serialize, Deserialize)]
@@ -23,6 +20,9 @@ pub struct Note {
     after: String,
     root_before: Option<String>,
     root_after: Option<String>,
+    /// Every root that this tool published or found in use, as long as it is in the bundle.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roots: Vec<String>,
     version: String,
 }
 
@@ -33,36 +33,48 @@ impl Note {
         let anchors = bundle.map_or(seen.published.anchors.as_slice(), TrustBundle::anchors);
         let name = |root: &Certificate| root.fingerprint().to_string();
         let ttl = seen.settings.workload_cert_ttl + seen.settings.allowed_clock_skew;
-        // Why: SVIDs of the issuer before that one may outlive those of this one, if their lifetime was shortened since.
-        let older = seen.published.switch.map_or(ttl, |last| (last.at + last.longest_ttl).duration_since(seen.now));
         Self {
             switched: seen.now.to_string(),
-            longest_ttl: format!("{}s", ttl.max(older).as_secs()),
+            longest_ttl: format!("{}s", ttl.as_secs()),
             by: seen.identity.caller.clone(),
             before: seen.published.chain.first().map(|old| old.fingerprint().to_string()),
             after: issuer.certificate().fingerprint().to_string(),
             root_before: seen.signing_root().map(name),
             root_after: seen.root_of(&issuer.chain, anchors).map(name),
+            roots: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
-    /// The note that an annotation holds; an empty one if it is not a note.
-    pub fn read(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_default()
+    /// The note on an object; an empty one where there is none.
+    pub fn of(meta: &Meta) -> Self {
+        let text = meta.annotations.get(names::ROTATION_NOTE);
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// The roots that it names, old and new.
+    /// The roots that it names: old, new, and those before.
     pub fn roots(&self) -> Vec<Fingerprint> {
-        [&self.root_before, &self.root_after].into_iter().flatten().filter_map(|root| root.parse().ok()).collect()
+        let named = [&self.root_before, &self.root_after].into_iter().flatten().chain(&self.roots);
+        let mut roots: Vec<Fingerprint> = named.filter_map(|root| root.parse().ok()).collect();
+        roots.sort();
+        roots.dedup();
+        roots
     }
 
-    /// When `issuer` took over, if it is the one that this note is about.
-    pub fn switch_to(&self, issuer: &Certificate) -> Option<Switch> {
-        let seconds = self.longest_ttl.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
-        let longest_ttl = SignedDuration::from_secs(seconds.filter(|seconds| (0..LONGEST).contains(seconds))?);
-        let at = self.switched.parse().ok()?;
-        (self.after == issuer.fingerprint().to_string()).then_some(Switch { at, longest_ttl })
+    /// The same note, naming also the roots that were noted before, and those that are published with `bundle`, as far
+    /// as they stay in it.
+    #[must_use]
+    pub fn remembering(mut self, bundle: Option<&TrustBundle>, seen: &Observed) -> Self {
+        let published: Vec<Fingerprint> = seen.published.anchors.iter().map(Certificate::fingerprint).collect();
+        let after =
+            bundle.map_or_else(|| published.clone(), |b| b.anchors().iter().map(Certificate::fingerprint).collect());
+        let new = after.iter().filter(|root| !published.contains(root));
+        let known = self.roots().into_iter().chain(seen.published.noted_roots.iter().copied()).chain(new.copied());
+        let mut roots: Vec<String> = known.filter(|root| after.contains(root)).map(|root| root.to_string()).collect();
+        roots.sort();
+        roots.dedup();
+        self.roots = roots;
+        self
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn probe(api: &Api, need: &Need, seen: &mut Observed, evidence: &mut E
         .collect()
         .await;
     for (at, question, key, reply) in fresh {
-        if stays_true(&consumers[at], &reply, seen) {
+        if stays_true(&consumers[at], question, &reply, seen) {
             evidence.proofs.insert(key, reply.clone());
         }
         replies.push((at, question, reply));
@@ -131,6 +131,9 @@ fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question>
         questions.push(Question::Serves(port));
     }
     match consumer.role {
+        Role::Sidecar { .. } if need.holds.is_some() && consumer.held.proven().is_none() => {
+            questions.push(Question::Holds);
+        }
         Role::Sentry if need.served => questions.push(Question::Serves(names::SENTRY_PORT)),
         Role::Injector if need.held => questions.push(Question::Injects),
         Role::Operator | Role::Placement | Role::Scheduler => {
@@ -179,8 +182,10 @@ fn key(consumer: &Consumer, question: Question, need: &Need, seen: &Observed) ->
 }
 
 /// Whether an answer counts until something changes: what was not there yet may come at any moment.
-fn stays_true(consumer: &Consumer, reply: &Reply, seen: &Observed) -> bool {
+fn stays_true(consumer: &Consumer, question: Question, reply: &Reply, seen: &Observed) -> bool {
     match reply {
+        // Why: an SVID is renewed at any moment, by whichever Sentry answers.
+        _ if port(&consumer.role).is_some_and(|port| question == Question::Serves(port)) => false,
         Reply::Verdict(verdict) => verdict == &Answer::Proven(true),
         Reply::Chain(Answer::Proven(served)) => {
             consumer.role != Role::Sentry || served.get(1..) == Some(&seen.published.chain)
@@ -193,12 +198,22 @@ fn stays_true(consumer: &Consumer, reply: &Reply, seen: &Observed) -> bool {
 async fn ask(api: &Api, consumer: &Consumer, question: Question, canaries: &Canaries) -> Reply {
     match question {
         Question::Serves(port) => {
-            Reply::Chain(patiently(consumer, async || tunnel::served(api, &consumer.name, port, b"h2").await).await)
+            let served = patiently(consumer, async || tunnel::served(api, &consumer.name, port, b"h2").await).await;
+            Reply::Chain(own(consumer, served))
         }
         Question::Injects => inject(api, consumer).await,
         Question::Accepts => Reply::Verdict(accepts(api, consumer, &canaries.accepts, &canaries.controls).await),
         Question::Holds => Reply::Verdict(accepts(api, consumer, &canaries.holds, &canaries.controls).await),
     }
+}
+
+/// A chain that a sidecar serves, if it is its own: on a node's network another pod's may answer at the same port.
+fn own(consumer: &Consumer, served: Answer<Vec<Certificate>>) -> Answer<Vec<Certificate>> {
+    let (Role::Sidecar { app_id, .. }, Answer::Proven(chain)) = (&consumer.role, &served) else { return served };
+    let namespace = consumer.name.split('/').next().unwrap_or_default();
+    let suffix = format!("/ns/{namespace}/{app_id}");
+    let is_own = chain.first().is_some_and(|leaf| leaf.uris().iter().any(|uri| uri.ends_with(&suffix)));
+    if is_own { served } else { Answer::Unknown("another process answers at its port".to_owned()) }
 }
 
 /// A refusal says "not trusted" only of a process that accepts another issuer in the same pass: the alert gives no

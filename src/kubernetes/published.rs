@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::SignedDuration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -12,7 +11,7 @@ use super::find::Sentry;
 use super::names;
 use super::note::Note;
 use super::wire::Meta;
-use crate::mesh::{Pair, Published, Switch, Version};
+use crate::mesh::{Pair, Published, Version};
 use crate::pki::{Certificate, PrivateKey, Reading, read_as_go, read_chain_as_go};
 
 /// A Secret. Its values are wiped from memory when it goes.
@@ -78,12 +77,7 @@ pub fn published(secret: Option<&Secret>, config_map: Option<&ConfigMap>, files:
     if let Some(secret) = secret {
         published.secret = Version(secret.metadata.resource_version.clone());
         published.written = secret.metadata.written(None);
-        let note = secret.metadata.annotations.get(names::ROTATION_NOTE).map(|note| Note::read(note));
-        let note = note.unwrap_or_default();
-        published.noted_roots = note.roots();
-        let noted = published.chain.first().and_then(|issuer| note.switch_to(issuer));
-        let written = published.written.map(|at| Switch { at, longest_ttl: SignedDuration::ZERO });
-        published.switch = noted.or(written);
+        published.noted_roots = Note::of(&secret.metadata).roots();
         let ours = [&files.ca, &files.issuer, &files.key];
         published.foreign_keys = secret.data.keys().filter(|key| !ours.contains(key)).cloned().collect();
     }

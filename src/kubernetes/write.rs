@@ -93,13 +93,16 @@ impl Kubernetes {
                 .hint("Dapr could not renew it either; make it anew without `immutable: true`"));
         }
         let is_new = |issuer: &&Issuer| seen.published.chain.first() != Some(issuer.certificate());
-        let note = issuer.filter(is_new).map(|issuer| Note::new(issuer, bundle, seen).to_string());
+        let note = match issuer.filter(is_new) {
+            Some(issuer) => Note::new(issuer, bundle, seen),
+            None => self.known.secret.as_ref().map(|secret| Note::of(&secret.metadata)).unwrap_or_default(),
+        };
         Ok(PairWrite {
             namespace: found.namespace.clone(),
             files: found.sentry.clone(),
             bundle: bundle.map(TrustBundle::to_pem),
             issuer,
-            note,
+            note: note.remembering(bundle, seen).to_string(),
             map_before: self.known.config_map.as_ref().and_then(|map| map.data.get(&found.sentry.ca).cloned()),
             secret_version: &seen.published.secret.0,
             map_version: &seen.published.config_map.0,
@@ -182,7 +185,7 @@ struct PairWrite<'a> {
     files: Sentry,
     bundle: Option<String>,
     issuer: Option<&'a Issuer>,
-    note: Option<String>,
+    note: String,
     map_before: Option<String>,
     secret_version: &'a str,
     map_version: &'a str,
@@ -225,9 +228,7 @@ impl PairWrite<'_> {
         for (key, value) in self.secret_values() {
             fields.data.insert(key.to_owned(), Zeroizing::new(STANDARD.encode(value.as_bytes())));
         }
-        if let Some(note) = &self.note {
-            fields.annotations.insert(names::ROTATION_NOTE.to_owned(), note.clone());
-        }
+        fields.annotations.insert(names::ROTATION_NOTE.to_owned(), self.note.clone());
         send(api, self.secret_at(), "Secret", fields, version, dry_run).await
     }
 

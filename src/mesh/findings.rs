@@ -252,11 +252,9 @@ impl Found<'_> {
     fn rotation(&mut self, record: Option<&Recorded>) {
         let open = record.filter(|record| record.open);
         if let Some(record) = open {
-            let hint = format!(
-                "go on with {}, or go back with {}",
-                self.command("renew-certificate --resume"),
-                self.command("renew-certificate --abort")
-            );
+            let on = if record.strategy == "prune" { "prune" } else { "renew-certificate --resume" };
+            let back = self.command("renew-certificate --abort");
+            let hint = format!("go on with {}, or go back with {back}", self.command(on));
             let what = format!("a rotation (strategy {}) is open since {}", record.strategy, record.began);
             self.add(Severity::Warning, what, "it stopped where calls go on; nothing more happens by itself", hint);
         }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Answer, Consumer, Published, Role, Switch};
+use super::{Answer, Consumer, Published, Role};
 use crate::pki::{Certificate, Profile, Refusal, Signing, below};
 
 /// Where the mesh is and who looks; printed before anything is written.
@@ -205,10 +205,6 @@ pub struct Observed {
     pub denied: Vec<Denied>,
 }
 
-/// A Sentry replica that goes on with its former issuer does so for no longer than this: 90 s and the longest TTL of a
-/// node for its mount, and its reloads (dapr-facts §8).
-const SENTRY_LAGS: SignedDuration = SignedDuration::from_mins(10);
-
 impl Observed {
     /// How long a holder of `anchors` accepts every SVID that is shown with `chain`, or why it refuses one even now.
     pub fn until(
@@ -241,14 +237,6 @@ impl Observed {
     ) -> Option<Timestamp> {
         let alone = |anchor| self.until(chain, std::slice::from_ref(anchor), profile).ok();
         anchors.into_iter().filter_map(alone).min()
-    }
-
-    /// Until when SVIDs may be shown that an issuer before the live one has signed. `None`: when that one took over is
-    /// not known.
-    pub fn former_svids_end(&self) -> Option<Timestamp> {
-        let Switch { at, longest_ttl } = self.published.switch?;
-        let ttl = self.settings.workload_cert_ttl + self.settings.allowed_clock_skew;
-        Some(at + SENTRY_LAGS + longest_ttl.max(ttl))
     }
 
     /// Whether the look was at a directory, where nobody's trust can be seen.

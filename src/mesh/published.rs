@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::pki::{Certificate, Fingerprint, Issuer, Oddity, PrivateKey, TrustBundle};
 
@@ -25,15 +25,6 @@ pub enum Pair {
     Unequal(String),
     /// One of them may not be read by the caller; the text says which.
     Unknown(String),
-}
-
-/// When the live issuer took over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Switch {
-    /// By the API server's clock; or later, where nobody left a note.
-    pub at: Timestamp,
-    /// How long SVIDs of the issuer before it may live, clock skew included; zero if that is not noted.
-    pub longest_ttl: SignedDuration,
 }
 
 /// What is published now, read as Go reads it.
@@ -59,11 +50,9 @@ pub struct Published {
     pub written: Option<Timestamp>,
     /// Keys of the Secret that belong to others, such as `jwt.key` or `issuer.next.crt`.
     pub foreign_keys: Vec<String>,
-    /// The roots that the last rotation switched from and to, by the note that it left on the Secret. A root in use that
-    /// is not among them came by other hands. Empty: there is no note.
+    /// The roots that rotations published, switched from and switched to, by the note on the Secret. A root in use that is
+    /// not among them came by other hands. Empty: there is no note.
     pub noted_roots: Vec<Fingerprint>,
-    /// When the live issuer took over: by that note, or not after the Secret's data was last written.
-    pub switch: Option<Switch>,
 }
 
 impl Published {

@@ -51,7 +51,7 @@ pub enum Refused {
     NoStrategy(#[from] NoStrategy),
 }
 
-/// Decides where to begin.
+/// Decides where to begin. A prune that is open stands in the way of no renewal: what it retired nobody needs.
 pub fn begin(
     ask: Ask,
     request: &Request,
@@ -59,7 +59,8 @@ pub fn begin(
     record: Option<&Record>,
     entropy: Entropy,
 ) -> Result<Begin, Refused> {
-    match (ask, record.filter(|record| record.is_open(seen, seen.now + request.window))) {
+    let open = record.filter(|record| record.is_open(seen, seen.now + request.window));
+    match (ask, open.filter(|open| ask != Ask::Renew || open.goal.strategy != Strategy::Prune)) {
         (Ask::Resume, None) => Err(Refused::NothingOpen),
         (Ask::Resume, Some(record)) => go_on(request, record, seen, entropy),
         (Ask::Renew, Some(record)) if record.goal.inputs == request.digest => go_on(request, record, seen, entropy),
@@ -72,9 +73,10 @@ pub fn begin(
 }
 
 /// The open rotation, bridged over a CA that Sentry has invented since. Restarts are a matter of conduct: those that
-/// this run asks for count.
+/// this run asks for count. Whom somebody allowed to break, was allowed in that run only.
 fn go_on(request: &Request, record: &Record, seen: &Observed, entropy: Entropy) -> Result<Begin, Refused> {
     let mut record = record.clone();
+    record.goal.allowed.clear();
     if let Some(scope) = request.restart
         && record.goal.restart.is_none_or(|restart| restart.scope != scope)
     {

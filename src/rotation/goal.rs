@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::next::is_switched;
-use crate::mesh::{Consumer, Observed, Pair, Role, Settings};
+use super::next::{is_switched, serves};
+use crate::mesh::{Consumer, Denied, Observed, Pair, Role, Settings};
 use crate::pki::{
     Certificate, Entropy, Issuer, MintError, PemError, Profile, TrustBundle, Validity, below, cross_sign,
 };
@@ -132,7 +132,8 @@ impl Trio {
         let root = self.root()?;
         let chain = below(&self.issuer.chain, root).to_vec();
         let accepts = |anchor: &Certificate| seen.until(&chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
-        let tells = !self.trust.anchors().iter().any(|anchor| anchor != root && accepts(anchor));
+        let mut anchors = self.trust.anchors().iter().chain(&seen.published.anchors);
+        let tells = !anchors.any(|anchor| anchor != root && accepts(anchor));
         tells.then(|| Issuer { chain, key: self.issuer.key.clone() })
     }
 
@@ -218,8 +219,10 @@ pub struct Goal {
     pub restart: Option<Restart>,
     /// The root of a CA that Sentry invented and that this goal was bridged over.
     pub invented: Option<Certificate>,
-    /// How many consumers may break on the way: as many as were named and confirmed.
-    pub allowed: usize,
+    /// The consumers that may break on the way: those that were named and confirmed.
+    pub allowed: Vec<String>,
+    /// Until when SVIDs of a former issuer may live: known once every Sentry replica was seen to sign with the goal's.
+    pub former_svids_end: Option<Timestamp>,
     /// A digest of the inputs, so that the same command continues and another is refused.
     pub inputs: String,
 }
@@ -249,7 +252,8 @@ impl Goal {
             began: seen.now,
             restart: Some(Restart { scope, since: seen.now }),
             invented: None,
-            allowed: 0,
+            allowed: Vec::new(),
+            former_svids_end: None,
             inputs: String::new(),
         })
     }
@@ -281,8 +285,11 @@ impl Goal {
     /// # Why
     /// An anchor that has expired stays too: signed workflow history is verified at its signing time.
     pub fn bundle(&self, seen: &Observed) -> TrustBundle {
-        if self.is_exact(seen) {
+        if self.may_break() {
             return self.target.trust.clone();
+        }
+        if self.is_exact(seen) {
+            return self.staying(seen);
         }
         let mut anchors = self.target.trust.anchors().to_vec();
         let lost = seen.published.mirror.iter().filter(|anchor| {
@@ -294,18 +301,36 @@ impl Goal {
         TrustBundle::from_anchors(anchors).unwrap_or_else(|_| self.target.trust.clone())
     }
 
+    /// The bundle once a prune has come to its end: the goal's anchors, and those that somebody added since it began.
+    pub(super) fn staying(&self, seen: &Observed) -> TrustBundle {
+        let added = seen.published.anchors.iter().filter(|anchor| anchor.is_anchor() && !self.knows(anchor));
+        let anchors = self.target.trust.anchors().iter().chain(added).cloned().collect();
+        TrustBundle::from_anchors(anchors).unwrap_or_else(|_| self.target.trust.clone())
+    }
+
+    /// Whether an anchor was there when the rotation began, or is to be there in the end.
+    fn knows(&self, anchor: &Certificate) -> bool {
+        let in_trust = |trio: &Trio| trio.trust.contains(anchor.fingerprint());
+        in_trust(&self.target) || self.previous.as_ref().is_some_and(in_trust)
+    }
+
+    /// When the last SVID of a former issuer ends, if every Sentry replica signs with the goal's issuer now.
+    pub fn last_former_svid(&self, seen: &Observed) -> Option<Timestamp> {
+        let mut sentries = seen.consumers.iter().filter(|consumer| consumer.role == Role::Sentry).peekable();
+        sentries.peek()?;
+        let Settings { workload_cert_ttl: ttl, allowed_clock_skew: skew, .. } = seen.settings;
+        let is_known = !seen.denied.iter().any(Denied::hides_settings);
+        (is_known && sentries.all(|sentry| serves(sentry, &self.target.issuer.chain))).then(|| seen.now + ttl + skew)
+    }
+
     /// Whether Sentry invented a CA while this goal was on its way: a complete pair whose root is neither the goal's
     /// nor what was there before.
     pub fn invented<'a>(&self, seen: &'a Observed) -> Option<&'a Certificate> {
-        let known = |root: &Certificate| {
-            self.target.trust.contains(root.fingerprint())
-                || self.previous.as_ref().is_some_and(|trio| trio.trust.contains(root.fingerprint()))
-        };
         if self.may_break() || !self.is_recorded() {
             return None;
         }
         let root = seen.signing_root()?;
-        (!known(root)).then_some(root)
+        (!self.knows(root)).then_some(root)
     }
 
     /// Whether a process may have an SVID of the invented CA: it was born while that one was the live one, or its SVID
@@ -339,6 +364,7 @@ impl Goal {
             if matches!(self.strategy, Strategy::Append | Strategy::Prune) {
                 self.strategy = Strategy::Bridge;
             }
+            self.allowed.clear();
             self.target = self.target.over(&invented, seen.now, entropy)?;
             self.invented = seen.signing_root().cloned();
             let reached = self.invented.as_ref().and_then(|root| self.target.until_under(root, seen));

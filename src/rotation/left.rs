@@ -80,7 +80,7 @@ pub fn left(goal: &Goal, seen: &Observed) -> Vec<Left> {
 
 fn left_behind(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Left> {
     let (concern, why, until) = match concern(goal, seen, consumer)? {
-        (Concern::Refuses, why, until) if goal.allowed > 0 => (Concern::Allowed, why, until),
+        (Concern::Refuses, why, until) if goal.allowed.contains(&consumer.name) => (Concern::Allowed, why, until),
         other => other,
     };
     let left = Left {

@@ -19,7 +19,7 @@ pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
 pub use left::{Concern, Left, left};
 pub use next::{Limits, Step, deadline, need, next, plan, serves};
 pub use record::{Record, RecordData, RecordError, Status};
-pub use retire::{NothingToRetire, foreign_anchors, obstacles, possible_from};
+pub use retire::{NothingToRetire, obstacles};
 pub use run::{Event, Outcome, Run, run};
 
 use crate::error::Error;

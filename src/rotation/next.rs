@@ -90,7 +90,7 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
 }
 
 /// Whether a move waits until everybody is seen to be ready for it: the switch of an append, and what a prune does.
-fn waits_for_proof(goal: &Goal, step: &Move, seen: &Observed) -> bool {
+pub(super) fn waits_for_proof(goal: &Goal, step: &Move, seen: &Observed) -> bool {
     let is_kept = |bundle: &TrustBundle| seen.published.anchors.iter().all(|a| bundle.contains(a.fingerprint()));
     match (goal.strategy, step) {
         (Strategy::Append | Strategy::Prune, Move::PublishIssuer { .. }) => true,
@@ -111,7 +111,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         everyone: proves,
         served: published || prunes,
         held: published || proves,
-        svids: prunes && !published && seen.former_svids_end().is_none_or(|end| end > seen.now),
+        svids: prunes && !published,
         signed_histories: prunes && !published,
         owners: false,
         control_plane: goal.restart.is_some(),
@@ -161,6 +161,7 @@ pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
             restart: None,
             is_control_plane: true,
             may_pass: false,
+            may_be_allowed: false,
         })
     };
     let all = goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane);
@@ -188,12 +189,12 @@ pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
     Ok(moves)
 }
 
-fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
+pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     let published = &seen.published;
     let switched = is_switched(goal, seen);
     let bundle = goal.bundle(seen);
     let exact = if goal.is_exact(seen) {
-        published.anchors == bundle.anchors()
+        published.anchors.len() == bundle.anchors().len()
     } else {
         published.anchors.iter().all(Certificate::is_anchor)
     };

@@ -71,7 +71,9 @@ impl RecordError {
 /// The data of the Secret (or the files of the directory) that a record is kept in, by key.
 pub type RecordData = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
-const VERSION: u32 = 1;
+/// What this version writes of a prune; everything else stays as the first version had it.
+const VERSION: u32 = 2;
+const FIRST_VERSION: u32 = 1;
 const META: &str = "rotation.json";
 
 #[derive(Serialize, Deserialize)]
@@ -85,14 +87,11 @@ struct Meta {
     restart: Option<MetaRestart>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     invented: Option<String>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    allowed: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allowed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former_svids_end: Option<Timestamp>,
     inputs: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,11 +106,14 @@ impl Record {
         Self { status: Status::Open, goal }
     }
 
-    /// Notes that the goal is reached. A prune goes no way back: what it retired leaves the record too.
-    pub fn close(&mut self) {
+    /// Notes that the goal is reached, and until when SVIDs of a former issuer may live, if every Sentry replica was seen
+    /// to have switched. A prune goes no way back: what it retired leaves the record too.
+    pub fn close(&mut self, seen: &Observed) {
         self.status = Status::Done;
         if self.goal.strategy == Strategy::Prune {
             self.goal.previous = None;
+        } else {
+            self.goal.former_svids_end = self.goal.last_former_svid(seen);
         }
     }
 
@@ -155,14 +157,15 @@ impl Record {
     pub fn to_data(&self) -> RecordData {
         let goal = &self.goal;
         let meta = Meta {
-            version: VERSION,
+            version: if goal.strategy == Strategy::Prune { VERSION } else { FIRST_VERSION },
             status: self.status,
             strategy: goal.strategy.word().to_owned(),
             began: goal.began,
             valid_until: goal.valid_until,
             restart: goal.restart.map(|r| MetaRestart { stale_only: r.scope == Scope::Stale, since: r.since }),
             invented: goal.invented.as_ref().map(|root| root.fingerprint().to_string()),
-            allowed: goal.allowed,
+            allowed: goal.allowed.clone(),
+            former_svids_end: goal.former_svids_end,
             inputs: goal.inputs.clone(),
         };
         let meta = serde_json::to_vec_pretty(&meta).expect("a struct of strings and numbers serialises");
@@ -203,6 +206,7 @@ impl Record {
             restart,
             invented,
             allowed: meta.allowed,
+            former_svids_end: meta.former_svids_end,
             inputs: meta.inputs,
         };
         Ok(Self { status: meta.status, goal })
@@ -262,9 +266,9 @@ mod tests {
 
     #[test]
     fn a_record_of_a_newer_version_is_refused_and_not_to_be_removed() {
-        let newer = FIRST.replace(r#"\"version\": 1"#, r#"\"version\": 2"#);
+        let newer = FIRST.replace(r#"\"version\": 1"#, r#"\"version\": 3"#);
         let why = Record::from_data(&data(&newer)).err().unwrap();
-        assert_eq!(why.to_string(), "the record has version 2, this mtls understands 1");
+        assert_eq!(why.to_string(), "the record has version 3, this mtls understands 2");
         assert!(!why.hint("remove it".to_owned()).contains("remove"));
         let damaged = FIRST.replace("previous.issuer.key", "previous.issuer.kex");
         let why = Record::from_data(&data(&damaged)).err().unwrap();

@@ -1,16 +1,14 @@
 //! What may be retired, and who stands in the way: the proof behind `mtls prune` (dapr-facts §7).
 //!
 //! # Why
-//! Two things must be true before an anchor goes. Everybody holds the root that stays, or the shorter chain is refused.
-//! And nobody shows an SVID that only the anchor verifies, or pods that are born later refuse it: either every SVID of
-//! a former issuer has expired, or each that is served was looked at.
+//! Two things must be true before anything goes. Everybody holds the root that stays, or the shorter chain is refused. And
+//! nobody shows an SVID that only a former root verifies, or pods that are born later refuse it. What a process shows is
+//! looked at; only for one that cannot be asked does the time count by which every SVID of a former issuer has expired.
 
-use jiff::Timestamp;
-
-use super::next::{is_proven_to_hold, serves};
+use super::next::{is_proven_to_hold, is_switched, publication, serves, waits_for_proof};
 use super::safety::{Break, broken, unseen};
-use super::{Goal, Record, Strategy, Trio};
-use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
+use super::{Goal, Record, Status, Strategy, Trio};
+use crate::mesh::{Answer, Consumer, Denied, Observed, Phase, Role};
 use crate::pki::{Certificate, Profile, TrustBundle, below};
 
 /// Why there is nothing to retire.
@@ -29,148 +27,195 @@ pub enum NothingToRetire {
 
 impl Goal {
     /// The goal of a prune: of the anchors the root in use, and those that never were this mesh's; of the chain what
-    /// stands below that root. `allowed`: how many consumers may break.
-    pub fn prune(seen: &Observed, record: Option<&Record>, allowed: usize) -> Result<Self, NothingToRetire> {
+    /// stands below that root.
+    pub fn prune(seen: &Observed, record: Option<&Record>) -> Result<Self, NothingToRetire> {
         let published = Trio::published(seen).ok_or(NothingToRetire::NoCa)?;
         let root = published.root().ok_or(NothingToRetire::NoRoot)?.clone();
         let mut target = published.clone();
         target.issuer.chain = below(&published.issuer.chain, &root).to_vec();
-        let foreign = foreign_anchors(seen, record).into_iter().cloned();
-        let staying: Vec<Certificate> = [root].into_iter().chain(foreign).collect();
+        let stays = |anchor: &&Certificate| is_foreign(anchor, &root, seen, record);
+        let foreign = published.trust.anchors().iter().filter(|anchor| **anchor != root).filter(stays).cloned();
+        let staying: Vec<Certificate> = [root.clone()].into_iter().chain(foreign).collect();
         if staying.len() == seen.published.anchors.len() && target.issuer.chain == published.issuer.chain {
             return Err(NothingToRetire::Nothing);
         }
         target.trust = TrustBundle::from_anchors(staying).map_err(|_| NothingToRetire::NoCa)?;
+        let issuer = published.issuer.certificate();
+        let of_this_issuer =
+            |record: &&Record| record.status == Status::Done && record.goal.target.issuer.certificate() == issuer;
         Ok(Self {
             strategy: Strategy::Prune,
             valid_until: target.issuer.certificate().not_after(),
             target,
-            previous: Some(published),
+            previous: Some(published.clone()),
             began: seen.now,
             restart: None,
             invented: None,
-            allowed,
+            allowed: Vec::new(),
+            former_svids_end: record.filter(of_this_issuer).and_then(|record| record.goal.former_svids_end),
             inputs: "prune".to_owned(),
         })
     }
 }
 
-/// The anchors that live and are not known to have been a root of this mesh: those of another one, or of an external CA.
-/// They stay, and each stands for somebody who cannot be seen.
-pub fn foreign_anchors<'a>(seen: &'a Observed, record: Option<&Record>) -> Vec<&'a Certificate> {
-    let root = seen.signing_root();
-    let trios = record.into_iter().flat_map(|r| [Some(&r.goal.target), r.goal.previous.as_ref()]).flatten();
-    let recorded: Vec<&Certificate> = trios
-        .flat_map(|trio| [trio.root(), trio.last_root()])
-        .chain([record.and_then(|record| record.goal.invented.as_ref())])
-        .flatten()
-        .collect();
-    let was_ours = |anchor: &Certificate| {
-        recorded.contains(&anchor)
-            || seen.published.noted_roots.contains(&anchor.fingerprint())
-            || root.is_some_and(|root| root.spki_der() == anchor.spki_der())
-            || seen.until(&seen.published.chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok()
+/// Whether an anchor lives and is not known to have been a root of this mesh: it is another one's, or an external CA's.
+/// It stays, and stands for somebody who cannot be seen.
+fn is_foreign(anchor: &Certificate, root: &Certificate, seen: &Observed, record: Option<&Record>) -> bool {
+    let was_root = |record: &Record| {
+        let trios = [Some(&record.goal.target), record.goal.previous.as_ref()].into_iter().flatten();
+        let mut roots = trios.flat_map(|trio| [trio.root(), trio.last_root()]).chain([record.goal.invented.as_ref()]);
+        roots.any(|root| root == Some(anchor))
     };
-    let anchors = seen.published.anchors.iter().filter(|anchor| anchor.is_anchor());
-    anchors.filter(|anchor| Some(*anchor) != root && !anchor.is_expired(seen.now) && !was_ours(anchor)).collect()
+    let was_ours = record.is_some_and(was_root)
+        || seen.published.noted_roots.contains(&anchor.fingerprint())
+        || root.spki_der() == anchor.spki_der()
+        || seen.until(&seen.published.chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
+    !was_ours && !anchor.is_expired(seen.now)
 }
 
-/// Everybody who stands in the way of a prune's goal, whatever `goal.allowed` says.
+/// Everybody who stands in the way of what a prune does next, whoever may break. Nobody does as long as an unequal pair
+/// is to be made equal first, and a Sentry replica that answers is waited for.
 pub fn obstacles(goal: &Goal, seen: &Observed) -> Vec<Break> {
-    let retires =
-        seen.published.anchors.iter().any(|a| !a.is_expired(seen.now) && !goal.target.trust.contains(a.fingerprint()));
-    if retires { stranded(goal, seen) } else { not_holding(goal, seen) }
+    let step = publication(goal, seen).filter(|step| waits_for_proof(goal, step, seen));
+    let mut found = step.map_or_else(Vec::new, |_| unready(goal, seen));
+    let answers = |sentry: &Consumer| sentry.role == Role::Sentry && sentry.served.proven().is_some();
+    let answering: Vec<&str> = seen.consumers.iter().filter(|c| answers(c)).map(|c| c.name.as_str()).collect();
+    found.retain(|found| !answering.contains(&found.consumer.as_str()));
+    found
 }
 
-/// When a prune will be possible for all that SVIDs have to do with it; `None`: it is now, or nobody can tell.
-pub fn possible_from(seen: &Observed) -> Option<Timestamp> {
-    seen.former_svids_end().filter(|end| *end > seen.now)
-}
-
-/// Who is not seen to hold the root that stays.
-pub(super) fn not_holding(goal: &Goal, seen: &Observed) -> Vec<Break> {
-    let consumers =
-        seen.consumers.iter().chain(&unseen(seen)).filter_map(|c| missing_root(goal, c)).collect::<Vec<_>>();
-    consumers.into_iter().chain(outsiders(goal, seen)).collect()
-}
-
-/// Who is not seen to hold the root that stays, or may show an SVID that needs one which goes.
-pub(super) fn stranded(goal: &Goal, seen: &Observed) -> Vec<Break> {
-    let end = seen.former_svids_end();
-    let svids_are_gone = end.is_some_and(|end| end <= seen.now);
-    let obstacle = |consumer: &Consumer| {
-        missing_root(goal, consumer)
-            .or_else(|| if svids_are_gone { None } else { former_svid(goal, seen, end, consumer) })
+/// Who is not seen to be ready for what a prune does next.
+pub(super) fn unready(goal: &Goal, seen: &Observed) -> Vec<Break> {
+    let obstacle = |consumer: &Consumer| match consumer.role {
+        Role::Sentry => lagging(goal, seen, consumer),
+        _ => missing_root(goal, seen, consumer).or_else(|| former_svid(goal, seen, consumer)),
     };
-    let consumers = seen.consumers.iter().chain(&unseen(seen)).filter_map(obstacle).collect::<Vec<_>>();
-    consumers.into_iter().chain(outsiders(goal, seen)).collect()
+    let mut found: Vec<Break> = seen.consumers.iter().filter_map(obstacle).collect();
+    let hidden = unseen(seen);
+    let whole_mesh = |found: Break| Break { may_be_allowed: seen.is_directory(), ..found };
+    found.extend(hidden.iter().filter_map(obstacle).map(whole_mesh));
+    found.extend(outsiders(goal, seen));
+    found.extend(conditions(seen));
+    found
 }
 
-/// Sentry replicas that are not seen to serve the shorter chain. They are waited for, and nobody may do without them.
-pub(super) fn lagging(goal: &Goal, seen: &Observed) -> Vec<Break> {
-    let lags = |consumer: &&Consumer| {
-        consumer.role == Role::Sentry
-            && consumer.phase != Phase::Terminating
-            && !serves(consumer, &goal.target.issuer.chain)
-    };
-    let why = |consumer: &Consumer| consumer.served.why_not().unwrap_or_else(|| "it serves another".to_owned());
-    let lagging = seen.consumers.iter().filter(lags);
-    lagging.map(|sentry| broken(sentry, format!("was not seen to serve the shorter chain: {}", why(sentry)))).collect()
+/// A Sentry replica that is not seen to serve the shorter chain, or at all before that is published: whoever signs
+/// unseen may sign with a former issuer.
+fn lagging(goal: &Goal, seen: &Observed, sentry: &Consumer) -> Option<Break> {
+    let chain = &goal.target.issuer.chain;
+    match &sentry.served {
+        Answer::Proven(_) if !is_switched(goal, seen) || serves(sentry, chain) => None,
+        Answer::Proven(_) => Some(broken(sentry, "does not serve the shorter chain yet".to_owned())),
+        answer => {
+            let why = answer.why_not().unwrap_or_else(|| "it was not asked".to_owned());
+            Some(broken(sentry, format!("is not seen to serve the live chain: {why}")))
+        }
+    }
 }
 
-fn missing_root(goal: &Goal, consumer: &Consumer) -> Option<Break> {
+fn missing_root(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Break> {
+    let refuses = consumer.holds == Answer::Proven(false) || consumer.accepts == Answer::Proven(false);
     let holds = consumer.held.known().is_some_and(|held| goal.target.root().is_some_and(|root| held.contains(root)));
-    if consumer.role == Role::Sentry || holds || is_proven_to_hold(goal, consumer) {
+    if !refuses && (holds || is_proven_to_hold(goal, consumer)) {
         return None;
     }
-    let holds_not = consumer.held.proven().is_some() || consumer.holds == Answer::Proven(false);
-    let why = if holds_not {
+    let why = if refuses || consumer.held.proven().is_some() {
         "holds only older trust anchors".to_owned()
+    } else if goal.target.issuer_alone(seen).is_none() && consumer.held == Answer::NotAsked {
+        "may hold only an older anchor, which has the same key: no handshake tells them apart".to_owned()
     } else {
         let why = consumer.holds.why_not().or_else(|| consumer.held.why_not());
-        let why =
-            why.unwrap_or_else(|| "an older anchor has the same key, and no handshake tells them apart".to_owned());
-        format!("is not seen to hold the root that stays: {why}")
+        format!("is not seen to hold the root that stays: {}", why.unwrap_or_else(|| "it was not asked".to_owned()))
     };
     Some(broken(consumer, why))
 }
 
-fn former_svid(goal: &Goal, seen: &Observed, end: Option<Timestamp>, consumer: &Consumer) -> Option<Break> {
-    let shows_none = matches!(consumer.role, Role::Sentry | Role::EtcdPeer | Role::Webhook | Role::Conversion);
+fn former_svid(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Break> {
+    let shows_none = matches!(consumer.role, Role::EtcdPeer | Role::Webhook | Role::Conversion);
     if shows_none || consumer.phase == Phase::Pending {
         return None;
     }
-    let until = end.map_or_else(String::new, |end| format!(", until {end}"));
-    let why = match &consumer.served {
+    let until = goal.former_svids_end.filter(|end| *end > seen.now);
+    let until = until.map_or_else(String::new, |end| format!(", until {end}"));
+    match &consumer.served {
         Answer::Proven(served) => {
-            let anchors = goal.target.trust.anchors();
             let chain = served.get(1..).unwrap_or_default();
-            if seen.until(chain, anchors, Profile::Spiffe).is_ok() {
-                return None;
-            }
-            format!("shows an SVID of a former issuer{until}")
+            let stays = seen.until(chain, goal.target.trust.anchors(), Profile::Spiffe).is_ok();
+            (!stays).then(|| broken(consumer, format!("shows an SVID of a former issuer{until}")))
         }
+        _ if goal.former_svids_end.is_some_and(|end| end <= seen.now) => None,
         answer => {
             let why = answer.why_not().unwrap_or_else(|| "it was not asked".to_owned());
-            format!("may show an SVID of a former issuer{until}: {why}")
+            Some(broken(consumer, format!("may show an SVID of a former issuer{until}: {why}")))
         }
-    };
-    Some(broken(consumer, why))
+    }
 }
 
-/// Those who take part without being seen: clients that joined through a token validator, and other meshes that trust
-/// this one as it trusts them.
+/// Those who take part without being seen: clients that joined through a token validator, other meshes that trust this
+/// one as it trusts them, and whoever else has SVIDs under a root that somebody brought.
 fn outsiders(goal: &Goal, seen: &Observed) -> Vec<Break> {
     let outsider = |role: &'static str, name: String| Break {
         consumer: name,
         role,
-        why: "stands for others, and what those hold cannot be seen".to_owned(),
+        why: "stands for others, and what those hold and show cannot be seen".to_owned(),
         restart: None,
         is_control_plane: false,
         may_pass: false,
+        may_be_allowed: true,
     };
     let validators = (1..=seen.settings.token_validators)
         .map(|n| outsider("token validator", format!("{n} of Configuration `daprsystem`")));
-    let others = goal.target.trust.anchors().iter().skip(1);
-    validators.chain(others.map(|anchor| outsider("foreign trust anchor", anchor.fingerprint().short()))).collect()
+    let bundle = goal.staying(seen);
+    let others = seen.published.anchors.iter().filter(|anchor| Some(*anchor) != goal.target.root());
+    let others = others.filter(|anchor| !anchor.is_expired(seen.now)).filter_map(|anchor| {
+        let name = anchor.fingerprint().short();
+        if bundle.contains(anchor.fingerprint()) {
+            Some(outsider("foreign trust anchor", name))
+        } else {
+            (!is_minted(anchor, &seen.identity.trust_domain)).then(|| outsider("trust anchor of an external CA", name))
+        }
+    });
+    validators.chain(others).collect()
+}
+
+/// Whether a root has the Subject of those that Sentry, Dapr's CLI and this tool make: no other mesh hangs under it.
+fn is_minted(root: &Certificate, trust_domain: &str) -> bool {
+    let subject = root.subject();
+    let rest = subject.strip_prefix(&format!("O={trust_domain}"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(", CN="))
+}
+
+/// What holds of the mesh as a whole, and nobody may do without.
+fn conditions(seen: &Observed) -> Vec<Break> {
+    let condition = |name: String, role: &'static str, why: String| Break {
+        consumer: name,
+        role,
+        why,
+        restart: None,
+        is_control_plane: false,
+        may_pass: false,
+        may_be_allowed: false,
+    };
+    let mut found = Vec::new();
+    if !seen.is_directory() && !seen.consumers.iter().any(|consumer| consumer.role == Role::Sentry) {
+        let why = "is seen, so that nobody knows which chain is served";
+        found.push(condition("replica".to_owned(), "no Sentry", why.to_owned()));
+    }
+    if let Some(denied) = seen.denied.iter().find(|denied| Denied::hides_settings(denied)) {
+        let why = format!("cannot be seen (not allowed to {})", denied.grant);
+        found.push(condition("`daprsystem`".to_owned(), "Configuration", why));
+    }
+    match &seen.signed_histories {
+        Answer::Proven(names) => found.extend(names.iter().map(|name| {
+            let why =
+                "has workflow history signed, and what a former issuer signed verifies never again without its root";
+            condition(name.clone(), "Configuration", why.to_owned())
+        })),
+        answer => {
+            let unseen =
+                |why| condition("of workflows".to_owned(), "signed history", format!("cannot be ruled out: {why}"));
+            found.extend(answer.why_not().map(unseen));
+        }
+    }
+    found
 }

@@ -151,7 +151,7 @@ async fn follow<M: Mesh>(
             Step::LookAgain => need(&record.goal, seen),
             Step::Done(left) => {
                 if record.goal.is_recorded() && !left.iter().any(Left::is_unfinished) {
-                    record.close();
+                    record.close(seen);
                     mesh.save(record).await?;
                 }
                 return Ok(Outcome::Done(left));

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::retire::{lagging, not_holding, stranded};
+use super::next::waits_for_proof;
+use super::retire::unready;
 use super::{Goal, Move, Strategy};
 use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role};
 use crate::pki::{Certificate, Profile, TrustBundle};
@@ -28,6 +29,8 @@ pub struct Break {
     pub is_control_plane: bool,
     /// Whether that may change by itself: it is being deleted, or its mount is yet to be refreshed.
     pub may_pass: bool,
+    /// Whether it may be counted among those that may break: what every later pod depends on may not.
+    pub may_be_allowed: bool,
 }
 
 /// The breaks in words: for each reason the consumers, the first ten by name.
@@ -55,21 +58,19 @@ pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
     if goal.may_break() {
         return Vec::new();
     }
-    let beyond_what_is_allowed = |found: Vec<Break>| if found.len() > goal.allowed { found } else { Vec::new() };
-    let prunes = goal.strategy == Strategy::Prune;
+    if goal.strategy == Strategy::Prune && waits_for_proof(goal, step, seen) {
+        let mut found = unready(goal, seen);
+        found.retain(|found| !found.may_be_allowed || !goal.allowed.contains(&found.consumer));
+        return found;
+    }
     match step {
         Move::PublishTrust { bundle, issuer } => {
             let mut found = dropped_anchors(bundle, seen);
-            if prunes && !found.is_empty() {
-                found = beyond_what_is_allowed(stranded(goal, seen));
-                found.extend(lagging(goal, seen));
-            }
             if let Some(issuer) = issuer {
                 found.extend(refusals(goal, &issuer.chain, seen));
             }
             found
         }
-        Move::PublishIssuer { .. } if prunes => beyond_what_is_allowed(not_holding(goal, seen)),
         Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen),
         Move::Nudge | Move::Restart { .. } => Vec::new(),
     }
@@ -85,6 +86,7 @@ fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
             restart: None,
             is_control_plane: false,
             may_pass: false,
+            may_be_allowed: false,
         })
         .collect()
 }
@@ -131,6 +133,7 @@ pub(super) fn broken(consumer: &Consumer, why: String) -> Break {
         restart: consumer.owner.clone(),
         is_control_plane: consumer.role.is_control_plane(),
         may_pass: consumer.phase == Phase::Terminating || consumer.role.is_control_plane(),
+        may_be_allowed: !matches!(consumer.role, Role::Sentry | Role::Injector | Role::Webhook | Role::Conversion),
     }
 }
 

@@ -256,7 +256,8 @@ fn propose(
         previous,
         valid_until: end,
         began: seen.now,
-        allowed: 0,
+        allowed: Vec::new(),
+        former_svids_end: None,
         restart: restart.map(|scope| Restart { scope, since: seen.now }),
         inputs: request.digest.clone(),
     };

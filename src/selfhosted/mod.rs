@@ -176,7 +176,8 @@ mod tests {
             began: now,
             restart: None,
             invented: None,
-            allowed: 0,
+            allowed: Vec::new(),
+            former_svids_end: None,
             inputs: "none".to_owned(),
         }
     }

@@ -191,7 +191,10 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
     let roots = [&ca, &record.goal.target].map(|trio| trio.trust.anchors()[0].fingerprint());
     assert_eq!(note["rootBefore"], roots[0].to_string());
     let noted = server.reader().observe(&Need::default()).await.unwrap().published.noted_roots;
-    assert_eq!(noted, roots, "whoever may not read the record reads the note");
+    assert!(
+        noted.len() == 2 && roots.iter().all(|root| noted.contains(root)),
+        "whoever may not read the record reads it"
+    );
 
     assert_eq!(server.get(LEASE)["spec"]["holderIdentity"], "", "the lock is given back");
     let log = server.log();

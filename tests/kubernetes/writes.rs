@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::SignedDuration;
 use mtls::error::Kind;
-use mtls::mesh::Pair;
+use mtls::mesh::{Observed, Pair};
 use mtls::pki::TrustBundle;
 use mtls::rotation::{Mesh, Move, Trio};
 use serde_json::json;
@@ -157,24 +156,29 @@ async fn an_issuer_that_goes_along_with_the_trust_is_told_as_an_event() {
     assert_eq!(server.writes().last().unwrap(), "POST events");
 }
 
-/// When the live issuer took over decides how long SVIDs of the one before may live.
+/// Whoever loses the record still knows which roots were this mesh's.
 #[tokio::test(start_paused = true)]
-async fn a_shorter_chain_leaves_the_note_of_the_switch_and_a_retired_anchor_is_told_as_an_event() {
+async fn the_note_remembers_every_root_that_was_published_until_it_is_retired_which_an_event_tells() {
     let (server, _) = cluster();
     let (mut mesh, _, _) = about_to_write(&server, true).await;
     let (goal, seen) = goal(&mut mesh).await;
     let Trio { trust, mut issuer } = goal.target;
-    mesh.apply(&Move::PublishTrust { bundle: trust.clone(), issuer: Some(issuer.clone()) }, &seen).await.unwrap();
-    let note = |server: &ApiServer| server.get(SECRET)["metadata"]["annotations"]["mtls.dapr.io/rotation"].clone();
-    let (noted, seen) = (note(&server), mesh.observe(&ALL).await.unwrap());
-    assert_eq!(seen.published.switch.unwrap().longest_ttl, SignedDuration::from_mins(24 * 60 + 15));
+    let roots = |seen: &Observed| seen.published.noted_roots.clone();
+    mesh.apply(&Move::PublishTrust { bundle: trust.clone(), issuer: None }, &seen).await.unwrap();
+    let seen = mesh.observe(&ALL).await.unwrap();
+    assert_eq!(roots(&seen), [trust.anchors()[0].fingerprint()], "the one that was published");
+    mesh.apply(&Move::PublishIssuer { issuer: issuer.clone() }, &seen).await.unwrap();
+    let seen = mesh.observe(&ALL).await.unwrap();
+    assert_eq!(roots(&seen), trust.fingerprints().into_iter().collect::<Vec<_>>());
 
+    let note = |server: &ApiServer| server.get(SECRET)["metadata"]["annotations"]["mtls.dapr.io/rotation"].clone();
+    let noted = note(&server);
     issuer.chain.truncate(1);
     server.forget();
     mesh.apply(&Move::PublishIssuer { issuer }, &seen).await.unwrap();
-    assert_eq!((note(&server), server.writes()), (noted, vec!["PATCH secrets/dapr-trust-bundle".to_owned()]));
+    assert_eq!(note(&server), noted, "a shorter chain is no switch");
+    assert_eq!(server.writes(), ["PATCH secrets/dapr-trust-bundle"], "nor an event");
     let seen = mesh.observe(&ALL).await.unwrap();
-    assert!(seen.published.switch.is_some_and(|switch| switch.longest_ttl > SignedDuration::ZERO), "it is understood");
     let bundle = TrustBundle::from_anchors(vec![trust.anchors()[0].clone()]).unwrap();
     server.forget();
     mesh.apply(&Move::PublishTrust { bundle, issuer: None }, &seen).await.unwrap();

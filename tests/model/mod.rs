@@ -9,8 +9,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use mtls::error::Error;
 use mtls::mesh::{
-    Answer, Consumer, Era, Identity, Observed, Pair, Phase, Published, Role, Settings, Switch, Version, Workload,
-    WorkloadKind,
+    Answer, Consumer, Era, Identity, Observed, Pair, Phase, Published, Role, Settings, Version, Workload, WorkloadKind,
 };
 use mtls::pki::{
     Certificate, Fingerprint, Issuer, PrivateKey, Profile, Shown, Svid, TrustBundle, Validity, issuer, root, verify,
@@ -122,8 +121,6 @@ pub struct Model {
     versions: (u64, u64),
     written: Timestamp,
     map_written: Timestamp,
-    /// When the live issuer took over.
-    switched: Timestamp,
     sentries: Vec<Sentry>,
     restarted: Vec<(String, Timestamp)>,
     steps: u64,
@@ -189,7 +186,6 @@ impl Model {
             versions: (1, 1),
             written: now,
             map_written: now,
-            switched: now,
             sentries: vec![sentry(0), sentry(1)],
             restarted: Vec::new(),
             steps: 0,
@@ -412,9 +408,6 @@ impl Model {
                 self.schedule();
             }
             Move::PublishIssuer { issuer } => {
-                if self.secret.issuer.certificate() != issuer.certificate() {
-                    self.switched = self.now;
-                }
                 self.secret.issuer = issuer.clone();
                 self.versions.0 += 1;
                 self.schedule();
@@ -463,7 +456,6 @@ impl Model {
             secret: Version(self.versions.0.to_string()),
             config_map: Version(self.versions.1.to_string()),
             written: Some(self.written),
-            switch: Some(Switch { at: self.switched, longest_ttl: SignedDuration::ZERO }),
             foreign_keys: Vec::new(),
             ..Published::default()
         }
