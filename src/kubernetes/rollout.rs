@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::api::{Change, DEPLOYMENTS, PODS, STATEFUL_SETS};
+use super::api::{Change, DAEMON_SETS, DEPLOYMENTS, PODS, STATEFUL_SETS};
 use super::failure::Failure;
 use super::nodes::REFRESHED;
 use super::observe::is_muted;
@@ -69,6 +69,10 @@ impl Kubernetes {
         let at = match service.kind {
             WorkloadKind::Deployment => DEPLOYMENTS.named(&service.namespace, workload),
             WorkloadKind::StatefulSet => STATEFUL_SETS.named(&service.namespace, workload),
+            WorkloadKind::DaemonSet => DAEMON_SETS.named(&service.namespace, workload),
+            WorkloadKind::Other => {
+                return Err(Error::failed(format!("`{workload}` is nothing that a restart replaces")));
+            }
         };
         let now = self.connection.api.now().max(seen.now);
         let annotations = json!({ names::RESTARTED_AT: now.to_string() });

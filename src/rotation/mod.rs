@@ -32,6 +32,8 @@ pub struct Need {
     pub consumers: bool,
     /// Those without injection too, by a LIST of all pods.
     pub everyone: bool,
+    /// The workloads behind the sidecars.
+    pub applications: bool,
     /// The chain that each Sentry replica serves.
     pub served: bool,
     /// What each injector replica would write into a new pod, and the `caBundle`s.

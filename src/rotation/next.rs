@@ -99,6 +99,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
     Need {
         consumers: !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
         everyone: appends,
+        applications: false,
         served: published,
         held: published || appends,
         owners: false,

@@ -279,7 +279,7 @@ impl ApiServer {
         let plural = path.rsplit('/').next().unwrap();
         let api = path.split("/namespaces/").next().unwrap().trim_end_matches(&format!("/{plural}"));
         let everywhere = !path.contains("/namespaces/");
-        if ["pods", "deployments", "statefulsets", "secrets"].contains(&plural) {
+        if ["pods", "deployments", "statefulsets", "daemonsets", "secrets"].contains(&plural) {
             let listed = |key: &&String| {
                 let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent);
                 parent == path || (everywhere && key.starts_with(api) && parent.ends_with(&format!("/{plural}")))

@@ -4,6 +4,7 @@
 
 #[path = "../apiserver/mod.rs"]
 mod apiserver;
+mod applications;
 mod commands;
 mod fence;
 mod lock;
@@ -87,6 +88,7 @@ fn cluster() -> (ApiServer, Trio) {
 const ALL: Need = Need {
     consumers: true,
     everyone: false,
+    applications: false,
     served: false,
     held: false,
     owners: true,

@@ -1,0 +1,81 @@
+//! Applications: how they are found.
+
+use mtls::kubernetes::Applications;
+use mtls::rotation::{Mesh, Need};
+use serde_json::json;
+
+use super::apiserver::{ApiServer, Fault};
+use super::{ALL, cluster};
+
+const APPLICATIONS: Need = Need { everyone: true, applications: true, ..ALL };
+
+/// A workload with one pod that has a sidecar, or that asks for one and has none.
+fn application(server: &ApiServer, plural: &str, name: &str, with_sidecar: bool) {
+    let status = json!({ "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+        "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1, "numberAvailable": 1 });
+    server.put(
+        &format!("/apis/apps/v1/namespaces/shop/{plural}/{name}"),
+        json!({ "metadata": { "labels": { "team": "x" } }, "spec": { "replicas": 1 }, "status": status }),
+    );
+    let (kind, owner) = match plural {
+        "deployments" => ("ReplicaSet", format!("{name}-5d")),
+        "statefulsets" => ("StatefulSet", name.to_owned()),
+        _ => ("DaemonSet", name.to_owned()),
+    };
+    let mut pod = server.get("/api/v1/namespaces/shop/pods/server-1");
+    pod["metadata"]["labels"]["pod-template-hash"] = json!("5d");
+    pod["metadata"]["ownerReferences"] = json!([{ "kind": kind, "name": owner }]);
+    pod["metadata"]["annotations"] = json!({ "dapr.io/enabled": "true" });
+    if !with_sidecar {
+        pod["spec"]["containers"] = json!([{ "name": "app", "image": "app" }]);
+    }
+    server.put(&format!("/api/v1/namespaces/shop/pods/{name}-0"), pod);
+}
+
+/// A cluster with an application of each kind and a bare pod.
+fn shop() -> ApiServer {
+    let (server, _) = cluster();
+    for (plural, name) in [("deployments", "web"), ("statefulsets", "db"), ("daemonsets", "agent")] {
+        application(&server, plural, name, true);
+    }
+    application(&server, "deployments", "bare", false);
+    server.put("/apis/apps/v1/namespaces/shop/deployments/without", json!({ "metadata": {}, "spec": {} }));
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn workloads_with_a_sidecar_are_listed_before_their_pods() {
+    let server = shop();
+    let seen = server.mesh(true).observe(&APPLICATIONS).await.unwrap();
+    let paths: Vec<String> = seen.applications.iter().map(mtls::mesh::Workload::path).collect();
+    assert_eq!(paths, ["shop/deploy/bare", "shop/deploy/web", "shop/ds/agent", "shop/pod/server-1", "shop/sts/db"]);
+    assert!(seen.applications.iter().all(|workload| workload.complete && workload.version.is_empty()));
+    assert_eq!(seen.uninjected.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["shop/bare-0"]);
+    let log = server.log();
+    let asked = |path: &str, query: &str| log.iter().position(|seen| seen.path == path && seen.query == query).unwrap();
+    let pods = asked("/api/v1/pods", "limit=250");
+    for plural in ["deployments", "statefulsets", "daemonsets"] {
+        assert!(asked(&format!("/apis/apps/v1/{plural}"), "limit=250") < pods, "{plural} after the pods");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_and_labels_choose_applications() {
+    let server = shop();
+    let which = Applications { namespaces: vec!["shop".to_owned()], selector: Some("team=x,tier!=web".to_owned()) };
+    server.mesh(true).of_applications(which).observe(&APPLICATIONS).await.unwrap();
+    let log = server.log();
+    for plural in ["deployments", "statefulsets", "daemonsets"] {
+        let path = format!("/apis/apps/v1/namespaces/shop/{plural}");
+        let asked: Vec<&str> = log.iter().filter(|seen| seen.path == path).map(|seen| seen.query.as_str()).collect();
+        assert_eq!(asked, ["labelSelector=team%3Dx%2Ctier%21%3Dweb&limit=250"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_right_names_verb_and_resource() {
+    let server = shop();
+    server.fail("GET apis/apps/v1/daemonsets", Fault::Forbidden, 1);
+    let error = server.mesh(true).observe(&APPLICATIONS).await.err().unwrap();
+    assert_eq!(error.to_string(), "not allowed to list daemonsets.apps in all namespaces");
+}
