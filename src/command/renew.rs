@@ -60,7 +60,7 @@ async fn renew<M: Mesh>(
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
     let mut begun = Begun::say(begun, kept.as_ref(), ui);
     let goal = &begun.record.goal;
-    let moves = plan(goal, &seen).map_err(|breaks| blocked(&breaks))?;
+    let moves = plan(goal, &seen, 1).map_err(|breaks| blocked(&breaks))?;
     if let Some(deadline) = deadline(goal, &seen) {
         ui.say(&format!("whoever holds only older trust anchors accepts the new chain until {deadline}"));
     }
@@ -167,7 +167,7 @@ async fn under_the_lock<M: Mesh>(
     if !*is_kept {
         mesh.save(record).await?;
     }
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
+    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel: 1 };
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     let waits = record.goal.strategy == Strategy::Append;
     if !*continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
@@ -285,7 +285,7 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
         Outcome::Blocked(breaks) if goal.strategy == Strategy::Append => return waiting(args, goal, &breaks, ui),
         outcome => return Err(stopped(outcome, ended.moves)),
     };
-    if ended.restarts > 0 {
+    if !ended.services.is_empty() {
         ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
     }
     let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), &left);

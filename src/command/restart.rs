@@ -32,7 +32,7 @@ async fn restart<M: Mesh>(mesh: &mut M, args: &RestartArgs, ui: &Ui) -> Result<(
     let (goal, ended) = super::unlock(mesh, ended).await?;
     match ended.outcome {
         Outcome::Done(left) => {
-            if ended.restarts > 0 {
+            if !ended.services.is_empty() {
                 ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
             }
             let renewal = Renewal::new(&goal, RenewalResult::Done, Vec::new(), &left);
@@ -49,7 +49,7 @@ async fn restart<M: Mesh>(mesh: &mut M, args: &RestartArgs, ui: &Ui) -> Result<(
 async fn under_the_lock<M: Mesh>(mesh: &mut M, args: &RestartArgs, ui: &Ui) -> Result<(Goal, Run), Error> {
     let (goal, seen) = begin(mesh, args).await?;
     moves(&goal, &seen)?;
-    let limits = Limits { propagation: jiff::SignedDuration::from_secs(60), rollout: args.timeout };
+    let limits = Limits { propagation: jiff::SignedDuration::from_secs(60), rollout: args.timeout, parallel: 1 };
     let mut record = Record::open(goal);
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
@@ -73,6 +73,6 @@ async fn begin<M: Mesh>(mesh: &mut M, args: &RestartArgs) -> Result<(Goal, Obser
 }
 
 fn moves(goal: &Goal, seen: &Observed) -> Result<Vec<String>, Error> {
-    let moves = plan(goal, seen).map_err(|breaks| Error::failed(in_words(&breaks)))?;
+    let moves = plan(goal, seen, 1).map_err(|breaks| Error::failed(in_words(&breaks)))?;
     Ok(moves.iter().map(ToString::to_string).collect())
 }

@@ -200,6 +200,7 @@ impl Mesh for Kubernetes {
                 self.nudge(seen).await
             }
             Move::Restart { workload } => self.restart(workload, seen).await,
+            Move::RestartApplications { workloads } => self.restart_applications(workloads, seen).await,
         }
     }
 

@@ -126,6 +126,10 @@ impl ApiServer {
         self.state.lock().unwrap().objects.get(path).cloned().unwrap_or_default()
     }
 
+    pub fn remove(&self, path: &str) {
+        self.state.lock().unwrap().objects.remove(path);
+    }
+
     /// The next `times` requests whose line contains `what` go wrong.
     pub fn fail(&self, what: &str, fault: Fault, times: usize) {
         self.state.lock().unwrap().faults.push((what.to_owned(), fault, times, 0));

@@ -1,10 +1,13 @@
-//! Applications: how they are found.
+//! Applications: how they are found, and what a wave of restarts sends.
 
+use std::time::Duration;
+
+use mtls::error::Kind;
 use mtls::kubernetes::Applications;
-use mtls::rotation::{Mesh, Need};
-use serde_json::json;
+use mtls::rotation::{Mesh, Move, Need};
+use serde_json::{Value, json};
 
-use super::apiserver::{ApiServer, Fault};
+use super::apiserver::{ApiServer, Fault, START};
 use super::{ALL, cluster};
 
 const APPLICATIONS: Need = Need { everyone: true, applications: true, ..ALL };
@@ -43,6 +46,10 @@ fn shop() -> ApiServer {
     server
 }
 
+fn wave(names: &[&str]) -> Move {
+    Move::RestartApplications { workloads: names.iter().map(|name| (*name).to_owned()).collect() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn workloads_with_a_sidecar_are_listed_before_their_pods() {
     let server = shop();
@@ -73,9 +80,70 @@ async fn namespaces_and_labels_choose_applications() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wave_marks_each_template_as_kubectl_does() {
+    let server = shop();
+    let mut mesh = server.mesh(true);
+    let seen = mesh.observe(&APPLICATIONS).await.unwrap();
+    mesh.lock().await.unwrap();
+    server.forget();
+    mesh.apply(&wave(&["shop/deploy/web", "shop/sts/db", "shop/ds/agent"]), &seen).await.unwrap();
+    let mut writes = server.writes();
+    writes.sort();
+    assert_eq!(writes, ["PATCH daemonsets/agent", "PATCH deployments/web", "PATCH statefulsets/db"]);
+    let annotations = json!({ "kubectl.kubernetes.io/restartedAt": START });
+    let body = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } });
+    for sent in server.log().iter().filter(|seen| seen.method == "PATCH") {
+        assert_eq!(serde_json::from_str::<Value>(&sent.body).unwrap(), body, "an annotation and no more");
+    }
+    let seen = mesh.observe(&Need { applications: true, ..Need::default() }).await.unwrap();
+    let restarted = |name: &str| seen.applications.iter().find(|workload| workload.name == name).unwrap().restarted;
+    assert_eq!(restarted("web").unwrap().to_string(), START);
+    assert_eq!(restarted("bare"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_restarts_are_sent_within_a_second() {
+    let (server, _) = cluster();
+    let names: Vec<String> = (0..500).map(|n| format!("app-{n:03}")).collect();
+    for name in &names {
+        application(&server, "deployments", name, true);
+    }
+    let mut mesh = server.mesh(true);
+    let seen = mesh.observe(&APPLICATIONS).await.unwrap();
+    mesh.lock().await.unwrap();
+    server.forget();
+    server.fail("PATCH deployments", Fault::Late(1), 500);
+    let before = tokio::time::Instant::now();
+    let workloads = names.iter().map(|name| format!("shop/deploy/{name}")).collect();
+    mesh.apply(&Move::RestartApplications { workloads }, &seen).await.unwrap();
+    assert_eq!(before.elapsed(), Duration::from_secs(1), "each is answered after a second, all of them together");
+    assert_eq!(server.writes().len(), 500);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_right_names_verb_and_resource() {
     let server = shop();
     server.fail("GET apis/apps/v1/daemonsets", Fault::Forbidden, 1);
     let error = server.mesh(true).observe(&APPLICATIONS).await.err().unwrap();
     assert_eq!(error.to_string(), "not allowed to list daemonsets.apps in all namespaces");
+
+    let mut mesh = server.mesh(true);
+    let seen = mesh.observe(&APPLICATIONS).await.unwrap();
+    mesh.lock().await.unwrap();
+    server.fail("PATCH deployments", Fault::Forbidden, 2);
+    let error = mesh.apply(&wave(&["shop/deploy/web"]), &seen).await.unwrap_err();
+    assert_eq!(error.to_string(), "not allowed to patch deployments.apps/web in namespace shop");
+    assert_eq!(error.kind(), Kind::Failed, "nothing was changed");
+    let error = mesh.apply(&wave(&["shop/deploy/web", "shop/sts/db"]), &seen).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unfinished, "the other one was restarted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_has_gone_meanwhile_needs_no_restart() {
+    let server = shop();
+    let mut mesh = server.mesh(true);
+    let seen = mesh.observe(&APPLICATIONS).await.unwrap();
+    mesh.lock().await.unwrap();
+    server.remove("/apis/apps/v1/namespaces/shop/deployments/web");
+    mesh.apply(&wave(&["shop/deploy/web", "shop/sts/db"]), &seen).await.unwrap();
 }

@@ -141,7 +141,7 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
     mesh.lock().await.unwrap();
     mesh.save(&record).await.unwrap();
     server.forget();
-    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO, parallel: 10 };
     let seen = mesh.observe(&ALL).await.unwrap();
     let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut |_| ()).await.unwrap();
     assert!(matches!(ended.outcome, Outcome::Done(_)));
