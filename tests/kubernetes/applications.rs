@@ -8,6 +8,7 @@ use mtls::rotation::{Mesh, Move, Need};
 use serde_json::{Value, json};
 
 use super::apiserver::{ApiServer, Fault, START};
+use super::commands::mtls;
 use super::{ALL, cluster};
 
 const APPLICATIONS: Need = Need { everyone: true, applications: true, ..ALL };
@@ -146,4 +147,26 @@ async fn an_application_that_has_gone_meanwhile_needs_no_restart() {
     mesh.lock().await.unwrap();
     server.remove("/apis/apps/v1/namespaces/shop/deployments/web");
     mesh.apply(&wave(&["shop/deploy/web", "shop/sts/db"]), &seen).await.unwrap();
+}
+
+#[tokio::test]
+async fn applications_are_restarted_only_when_somebody_says_yes_and_the_injector_is_proven() {
+    let server = shop();
+    let unasked = mtls(&server, &["restart", "--apps"]).await;
+    assert_eq!(unasked.code, 2, "{}", unasked.stderr);
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    assert_eq!(server.writes(), [""; 0]);
+
+    let dry = mtls(&server, &["restart", "--apps", "--dry-run", "-o", "json"]).await;
+    assert_eq!((dry.code, server.writes().len()), (0, 0), "{}", dry.stderr);
+    assert!(dry.stderr.contains("3 applications are due"), "no injector is there: {}", dry.stderr);
+    let blocked = serde_json::from_str::<Value>(&dry.stdout).unwrap()["blocked"].clone();
+    let named: Vec<&str> = blocked.as_array().unwrap().iter().filter_map(|it| it["workload"].as_str()).collect();
+    assert_eq!(named, ["shop/deploy/bare", "shop/pod/server-1"]);
+
+    let stopped = mtls(&server, &["restart", "--apps", "--yes"]).await;
+    assert_eq!(stopped.code, 4, "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("shop/pod/server-1 will not be restarted"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("no application is restarted: no sidecar injector"), "{}", stopped.stderr);
+    assert_eq!(server.writes(), ["PATCH deployments/dapr-sentry"]);
 }
