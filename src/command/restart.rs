@@ -48,7 +48,13 @@ async fn restart<M: Mesh>(mesh: &mut M, args: &RestartArgs, global: &Global, ui:
             let own: Vec<Left> = left.into_iter().filter(|left| args.apps || left.is_control_plane).collect();
             super::renew::finished(&own, ended.moves)
         }
-        outcome => Err(super::renew::stopped(outcome, ended.moves)),
+        outcome => {
+            let error = super::renew::stopped(outcome, ended.moves);
+            let begins_anew = !args.stale && ended.moves > 0;
+            let rest =
+                "with `--stale` it goes on with what holds older trust, without it everything is restarted again";
+            Err(if begins_anew { error.hint(rest) } else { error })
+        }
     }
 }
 

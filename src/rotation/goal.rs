@@ -176,7 +176,7 @@ const SENTRY_RELOADS: SignedDuration = SignedDuration::from_secs(5);
 /// By how much a renewal may be early or late: an SVID's validity begins when it is asked for, not when the process starts.
 const RENEWAL_SLACK: SignedDuration = SignedDuration::from_mins(2);
 
-/// Which control-plane services a rotation restarts once the new issuer is served.
+/// What a rotation restarts once the new issuer is served; an append, before it switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of the control plane.
