@@ -670,7 +670,7 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__renew__subcmd__certificate)
-            opts="-o -k -n -q -v -y -h --private-key --ca-root-certificate --issuer-public-certificate --issuer-private-key --valid-until --trust-domain --strategy --restart --dry-run --resume --abort --if-expires-within --timeout --propagation-wait --fence --ignore-owners --expect-trust-domain --expect-root --root-key-out --output-dir --image-variant --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            opts="-o -k -n -q -v -y -h --private-key --ca-root-certificate --issuer-public-certificate --issuer-private-key --valid-until --trust-domain --strategy --restart --max-parallel --dry-run --resume --abort --if-expires-within --timeout --propagation-wait --fence --ignore-owners --expect-trust-domain --expect-root --root-key-out --output-dir --image-variant --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -705,7 +705,11 @@ _mtls() {
                     return 0
                     ;;
                 --restart)
-                    COMPREPLY=($(compgen -W "control-plane stale" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "control-plane stale all" -- "${cur}"))
+                    return 0
+                    ;;
+                --max-parallel)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --if-expires-within)
@@ -812,12 +816,28 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__restart)
-            opts="-o -k -n -q -v -y -h --stale --dry-run --timeout --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            opts="-l -o -k -n -q -v -y -h --stale --apps --app-namespace --selector --max-parallel --dry-run --timeout --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --app-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-parallel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -52,7 +52,7 @@ complete -c mtls -n "__fish_mtls_needs_command" -f -a "renew-cert" -d 'Renews ro
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "rnc" -d 'Renews root and issuer while every application goes on calling every other'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "rotate" -d 'Renews root and issuer while every application goes on calling every other'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "prune" -d 'Retires trust anchors and bridges that nobody needs any more, where that is proven'
-complete -c mtls -n "__fish_mtls_needs_command" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working'
+complete -c mtls -n "__fish_mtls_needs_command" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "completion" -d 'Prints a completion script for a shell'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "man" -d 'Prints a manual page, or writes all of them into a directory'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -136,8 +136,10 @@ same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
 append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
-complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
-stale\t'Only what is not proven to hold the new trust'"
+complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust; or all of it and then the applications, in waves. An append waits for them and then switches' -r -f -a "control-plane\t'All of the control plane'
+stale\t'Only what of it is not proven to hold the new trust'
+all\t'All of the control plane, then the applications'"
+complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l max-parallel -d 'How many applications are restarted at once' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l if-expires-within -d 'Does nothing unless the issuer in use or its root expires within this time' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
@@ -187,8 +189,10 @@ same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
 append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
-complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
-stale\t'Only what is not proven to hold the new trust'"
+complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust; or all of it and then the applications, in waves. An append waits for them and then switches' -r -f -a "control-plane\t'All of the control plane'
+stale\t'Only what of it is not proven to hold the new trust'
+all\t'All of the control plane, then the applications'"
+complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l max-parallel -d 'How many applications are restarted at once' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l if-expires-within -d 'Does nothing unless the issuer in use or its root expires within this time' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
@@ -238,8 +242,10 @@ same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
 append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
-complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
-stale\t'Only what is not proven to hold the new trust'"
+complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust; or all of it and then the applications, in waves. An append waits for them and then switches' -r -f -a "control-plane\t'All of the control plane'
+stale\t'Only what of it is not proven to hold the new trust'
+all\t'All of the control plane, then the applications'"
+complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l max-parallel -d 'How many applications are restarted at once' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l if-expires-within -d 'Does nothing unless the issuer in use or its root expires within this time' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
@@ -289,8 +295,10 @@ same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
 append\t'A new root beside the old one; the issuer follows once everybody was restarted into it'
 replace\t'New trust at once; calls fail until everything has restarted'"
-complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust' -r -f -a "control-plane\t'All of the control plane'
-stale\t'Only what is not proven to hold the new trust'"
+complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l restart -d 'Restarts the control plane afterwards, in order: all of it, or only what holds older trust; or all of it and then the applications, in waves. An append waits for them and then switches' -r -f -a "control-plane\t'All of the control plane'
+stale\t'Only what of it is not proven to hold the new trust'
+all\t'All of the control plane, then the applications'"
+complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l max-parallel -d 'How many applications are restarted at once' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l if-expires-within -d 'Does nothing unless the issuer in use or its root expires within this time' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
@@ -358,6 +366,9 @@ complete -c mtls -n "__fish_mtls_using_subcommand prune" -s q -l quiet -d 'Says 
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mtls -n "__fish_mtls_using_subcommand restart" -l app-namespace -d 'Restarts applications in this namespace only; may be repeated' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restart" -s l -l selector -d 'Restarts only applications whose workload has these labels, such as `tier=web,team!=x`' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restart" -l max-parallel -d 'How many applications are restarted at once' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l timeout -d 'How long each rollout may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'
@@ -377,6 +388,7 @@ never\t'Never'"
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l log-as-json -d 'Accepted as `dapr` has it, without effect' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l runtime-path -d 'Accepted as `dapr` has it, without effect' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l stale -d 'Leaves alone what is proven to hold the live trust'
+complete -c mtls -n "__fish_mtls_using_subcommand restart" -l apps -d 'Restarts the applications too, in waves: whatever has a sidecar of this control plane'
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l dry-run -d 'Shows what would be restarted'
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l no-headers -d 'Leaves the heads of tables out'
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l self-hosted -d 'Works on `~/.dapr/certs`'
@@ -428,7 +440,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subc
 complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "export" -d 'Writes ca.crt, issuer.crt and issuer.key into a directory'
 complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "renew-certificate" -d 'Renews root and issuer while every application goes on calling every other'
 complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "prune" -d 'Retires trust anchors and bridges that nobody needs any more, where that is proven'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications'
 complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "completion" -d 'Prints a completion script for a shell'
 complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "man" -d 'Prints a manual page, or writes all of them into a directory'
 complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::SignedDuration;
 
 use crate::duration;
@@ -47,7 +47,11 @@ pub enum Command {
     RenewCertificate(Box<RenewArgs>),
     /// Retires trust anchors and bridges that nobody needs any more, where that is proven.
     Prune(PruneArgs),
-    /// Restarts the control plane in the order that keeps the mesh working.
+    /// Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications.
+    ///
+    /// An application is restarted as `kubectl rollout restart` does it: its own update strategy decides how many of its
+    /// pods are replaced at once, and its readiness how fast. None is restarted while the injector might give a new pod
+    /// older trust, and the next wave waits for the pods of the one before.
     Restart(RestartArgs),
     /// Prints a completion script for a shell.
     Completion(CompletionArgs),
@@ -218,10 +222,14 @@ pub struct RenewArgs {
     /// How to get there.
     #[arg(long, value_name = "STRATEGY", default_value = "auto")]
     pub strategy: StrategyArg,
-    /// Restarts the control plane afterwards, in order: all of it, or only what holds older trust.
+    /// Restarts the control plane afterwards, in order: all of it, or only what holds older trust; or all of it and then
+    /// the applications, in waves. An append waits for them and then switches.
     #[arg(long, value_name = "SERVICES", num_args = 0..=1, require_equals = true,
         default_missing_value = "control-plane")]
     pub restart: Option<RestartScope>,
+    /// How many applications are restarted at once.
+    #[arg(long, value_name = "NUMBER", default_value = "10", value_parser = value_parser!(u16).range(1..))]
+    pub max_parallel: u16,
     /// Shows what would be done. Reads and probes only.
     #[arg(long)]
     pub dry_run: bool,
@@ -291,14 +299,16 @@ pub enum StrategyArg {
     Replace,
 }
 
-/// Which services are restarted.
+/// What is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RestartScope {
     /// All of the control plane.
     #[value(aliases = ["true", "True", "TRUE", "t", "T", "1"])]
     ControlPlane,
-    /// Only what is not proven to hold the new trust.
+    /// Only what of it is not proven to hold the new trust.
     Stale,
+    /// All of the control plane, then the applications.
+    All,
     /// None.
     #[value(name = "false", aliases = ["False", "FALSE", "f", "F", "0"], hide = true)]
     Off,
@@ -348,6 +358,18 @@ pub struct RestartArgs {
     /// Leaves alone what is proven to hold the live trust.
     #[arg(long)]
     pub stale: bool,
+    /// Restarts the applications too, in waves: whatever has a sidecar of this control plane.
+    #[arg(long)]
+    pub apps: bool,
+    /// Restarts applications in this namespace only; may be repeated.
+    #[arg(long, value_name = "NAMESPACE", requires = "apps")]
+    pub app_namespace: Vec<String>,
+    /// Restarts only applications whose workload has these labels, such as `tier=web,team!=x`.
+    #[arg(short = 'l', long, value_name = "LABELS", requires = "apps")]
+    pub selector: Option<String>,
+    /// How many applications are restarted at once.
+    #[arg(long, value_name = "NUMBER", default_value = "10", value_parser = value_parser!(u16).range(1..))]
+    pub max_parallel: u16,
     /// Shows what would be restarted.
     #[arg(long)]
     pub dry_run: bool,

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "rotation/applications.rs"]
+mod applications;
 mod model;
+#[path = "rotation/prune.rs"]
+mod prune;
 
 use jiff::SignedDuration;
 use model::{Chance, Cut, Model, Watcher, make_ca};
@@ -27,10 +31,15 @@ fn request(inputs: Inputs, days: i64) -> Request {
     }
 }
 
-const LIMITS: Limits = Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300) };
+const LIMITS: Limits =
+    Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300), parallel: 10 };
 
 /// What the command does, without its talk.
 async fn go(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Vec<Left>, Error> {
+    go_within(mesh, ask, request, LIMITS).await
+}
+
+async fn go_within(mesh: &mut Model, ask: Ask, request: &Request, limits: Limits) -> Result<Vec<Left>, Error> {
     let seen = mesh.observe(&Need { consumers: true, ..Need::default() }).await?;
     let record = mesh.load().await?;
     let mut chance = Chance::new(mesh.chance.below(u64::MAX));
@@ -42,7 +51,7 @@ async fn go(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Vec<Left>, 
     };
     mesh.save(&record).await?;
     let seen = mesh.observe(&need(&record.goal, &seen)).await?;
-    let ended = run(mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {}).await?;
+    let ended = run(mesh, &mut record, seen, limits, &mut entropy, &mut |_| {}).await?;
     match ended.outcome {
         Outcome::Done(left) => Ok(left),
         other => Err(Error::failed(format!("{other:?}"))),
@@ -479,7 +488,7 @@ fn a_restart_makes_an_unequal_pair_whole_before_sentry_reads_it() {
         let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
         let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
         let ended = block_on(run(&mut mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {})).unwrap();
-        assert_eq!((ended.restarts, mesh.invented), (5, 0));
+        assert_eq!((ended.services.len(), mesh.invented), (5, 0));
         assert_eq!(mesh.config_map, mesh.secret.trust.anchors(), "what the Secret has counts");
     }
 }
@@ -495,7 +504,7 @@ fn a_restart_never_switches_the_issuer() {
     let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
     let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
     let ended = block_on(run(&mut mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {})).unwrap();
-    assert_eq!(ended.restarts, 5);
+    assert_eq!(ended.services.len(), 5);
     assert_eq!((&mesh.secret.issuer.chain, &mesh.secret.trust), (&issuer, &anchors), "somebody rotated meanwhile");
 }
 
@@ -519,10 +528,10 @@ fn a_service_short_of_its_quorum_is_not_restarted_unless_everything_is_broken() 
     mesh.ready = 2;
     let seen = block_on(mesh.observe(&Need::default())).unwrap();
     let goal = Goal::restart(Scope::ControlPlane, &seen, None).unwrap();
-    let stuck = plan(&goal, &seen).err().unwrap();
+    let stuck = plan(&goal, &seen, 10).err().unwrap();
     assert!(stuck.iter().any(|stuck| stuck.why.contains("only 2 of its 3 replicas are ready")), "{stuck:?}");
     let replace = Goal { strategy: Strategy::Replace, ..goal };
-    assert_eq!(plan(&replace, &seen).unwrap().len(), 5);
+    assert_eq!(plan(&replace, &seen, 10).unwrap().len(), 5);
 }
 
 #[test]

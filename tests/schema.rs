@@ -10,9 +10,11 @@ use mtls::mesh::{
     Answer, Consumer, Dependent, Dependents, Era, Finding, Layer, LayerKind, Observed, Recorded, Role, Severity,
     Workload, WorkloadKind,
 };
-use mtls::pki::{Certificate, PrivateKey, Validity, root};
+use mtls::pki::{Certificate, Issuer, PrivateKey, TrustBundle, Validity, root};
 use mtls::report::expiry::Expiry;
+use mtls::report::renewal::{Renewal, Result as RenewalResult};
 use mtls::report::status::Status;
+use mtls::rotation::{Blocked, Goal, Strategy, Trio};
 use serde_json::{Map, Value, json};
 
 #[test]
@@ -49,6 +51,13 @@ fn documents_of_a_cluster_follow_their_schemas() {
     check("status", &status);
     assert_eq!(status["services"][0]["name"], "dapr-sentry");
     assert_eq!(status["certificates"][0]["consumers"][0]["restart"], "deploy/cart");
+    let blocked = Blocked { workload: "shop/job/import".to_owned(), why: "its next run".to_owned() };
+    let renewal = Renewal::new(&goal(seen.now), RenewalResult::Done, Vec::new(), &[]);
+    let renewal = renewal.restarted(vec!["dapr-sentry".to_owned()], vec!["shop/deploy/cart".to_owned()]);
+    let table = renewal.clone().blocked(vec![blocked.clone()]).to_string();
+    assert!(table.contains("Restarted shop/deploy/cart\n"), "{table}");
+    assert!(table.contains("  not restarted: shop/job/import: its next run\n"), "{table}");
+    check("renew-certificate", &serde_json::to_value(renewal.blocked(vec![blocked])).expect("it serialises"));
     let expiry = Expiry::new(&seen, &layers).expect("something is published");
     check("expiry", &serde_json::to_value(&expiry).expect("it serialises"));
 }
@@ -107,6 +116,26 @@ fn cluster() -> (Observed, Vec<Layer>) {
     };
     seen.identity.server.push_str("https://127.0.0.1:6443");
     (seen, layers)
+}
+
+fn goal(now: Timestamp) -> Goal {
+    let chain = vec![anchor(now)];
+    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| bytes.fill(7));
+    Goal {
+        strategy: Strategy::Restart,
+        target: Trio {
+            trust: TrustBundle::from_anchors(chain.clone()).expect("a bundle"),
+            issuer: Issuer { chain, key },
+        },
+        previous: None,
+        valid_until: now,
+        began: now,
+        restart: None,
+        invented: None,
+        allowed: Vec::new(),
+        former_svids_end: None,
+        inputs: String::new(),
+    }
 }
 
 fn anchor(now: Timestamp) -> Certificate {

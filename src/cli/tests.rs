@@ -54,6 +54,7 @@ fn lines_without_a_place_parse(#[case] line: &str) {
 #[case("--restart=true", Some(RestartScope::ControlPlane))]
 #[case("--restart=control-plane", Some(RestartScope::ControlPlane))]
 #[case("--restart=stale", Some(RestartScope::Stale))]
+#[case("--restart=all", Some(RestartScope::All))]
 #[case("--restart=false", Some(RestartScope::Off))]
 #[case("--restart --timeout 600", Some(RestartScope::ControlPlane))]
 fn restart_is_a_flag_and_a_choice(#[case] flags: &str, #[case] wanted: Option<RestartScope>) {
@@ -75,6 +76,9 @@ fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
 #[rstest]
 #[case("mtls rotate --private-key a.key --ca-root-certificate ca.crt")]
 #[case("mtls rotate --certs-dir . --restart")]
+#[case("mtls rotate -k --restart=all --max-parallel 0")]
+#[case("mtls restart -l tier=web")]
+#[case("mtls restart --app-namespace shop")]
 #[case("mtls rotate --ca-root-certificate ca.crt")]
 #[case("mtls rotate --issuer-private-key k --issuer-public-certificate c")]
 #[case("mtls rotate --resume --abort")]

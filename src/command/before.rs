@@ -1,11 +1,11 @@
 //! What a command that writes says and checks before it begins: where it is, who is asked to change what, and whether
 //! somebody else writes there too.
 
-use crate::cli::RenewArgs;
+use crate::cli::{Global, RenewArgs};
 use crate::error::Error;
 use crate::mesh::{Dependent, Observed, Owner, names, refusing};
 use crate::pki::{Certificate, Fingerprint};
-use crate::rotation::Goal;
+use crate::rotation::{Goal, Move, blocked, due};
 use crate::ui::Ui;
 
 /// Says in one line which mesh this is and who asks, then what could not be seen of it.
@@ -105,6 +105,30 @@ pub fn owners(ignore: bool, seen: &Observed, ui: &Ui) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Names the applications that will not be restarted, and asks before others are: a restart can hurt.
+pub fn applications(goal: &Goal, seen: &Observed, parallel: u16, global: &Global, ui: &Ui) -> Result<(), Error> {
+    for blocked in blocked(goal, seen) {
+        ui.warn(&format!("{} will not be restarted: {}", blocked.workload, blocked.why));
+    }
+    let question = match due(goal, seen).len() {
+        0 => return Ok(()),
+        1 => "Restart one application?".to_owned(),
+        count => format!("Restart {count} applications, at most {parallel} at once?"),
+    };
+    ui.confirm(&format!("{question} `--dry-run` names what would be restarted."), global.yes)
+}
+
+/// Says it where a plan ends before the applications that are due.
+pub fn unplanned(goal: &Goal, seen: &Observed, moves: &[Move], ui: &Ui) {
+    let has_wave = moves.iter().any(|step| matches!(step, Move::RestartApplications { .. }));
+    let due = due(goal, seen).len();
+    if due > 0 && !has_wave {
+        ui.warn(&format!(
+            "{due} applications are due, and restarted only once the injector is proven to give new pods what is published"
+        ));
+    }
 }
 
 /// Names who refuses what Sentry signs today and goes on refusing, because nothing that is on record reaches them.

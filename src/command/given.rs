@@ -33,6 +33,7 @@ pub fn request(args: &RenewArgs) -> Result<Request, Error> {
         restart: match args.restart {
             Some(RestartScope::ControlPlane) => Some(Scope::ControlPlane),
             Some(RestartScope::Stale) => Some(Scope::Stale),
+            Some(RestartScope::All) => Some(Scope::All),
             Some(RestartScope::Off) | None => None,
         },
         timeout: args.timeout,

@@ -2,7 +2,7 @@
 
 use crate::cli::{FenceArg, Global, PruneArgs, RenewArgs, RestartArgs};
 use crate::error::Error;
-use crate::kubernetes::{self, Kubernetes, Options, Writing};
+use crate::kubernetes::{self, Applications, Kubernetes, Options, Writing};
 use crate::mesh::Observed;
 use crate::rotation::{Mesh, Need, Record};
 use crate::selfhosted::{Directory, Naming, default_directory};
@@ -25,23 +25,32 @@ pub struct Renewing {
     pub patience: jiff::SignedDuration,
     /// The trust domain of a first CA in a directory.
     pub trust_domain: Option<String>,
+    /// Which applications are restarted.
+    pub applications: Applications,
 }
 
 impl From<&RenewArgs> for Renewing {
     fn from(args: &RenewArgs) -> Self {
-        Self { fence: args.fence == FenceArg::Auto, patience: args.timeout, trust_domain: args.trust_domain.clone() }
+        Self {
+            fence: args.fence == FenceArg::Auto,
+            patience: args.timeout,
+            trust_domain: args.trust_domain.clone(),
+            applications: Applications::default(),
+        }
     }
 }
 
 impl Renewing {
     /// For a prune.
     pub fn pruning(args: &PruneArgs) -> Self {
-        Self { fence: args.fence == FenceArg::Auto, patience: args.timeout, trust_domain: None }
+        let fence = args.fence == FenceArg::Auto;
+        Self { fence, patience: args.timeout, trust_domain: None, applications: Applications::default() }
     }
 
     /// For a restart, which writes what is published only to repair it.
     pub fn restarting(args: &RestartArgs) -> Self {
-        Self { fence: true, patience: args.timeout, trust_domain: None }
+        let applications = Applications { namespaces: args.app_namespace.clone(), selector: args.selector.clone() };
+        Self { fence: true, patience: args.timeout, trust_domain: None, applications }
     }
 }
 
@@ -71,9 +80,10 @@ impl Place {
         };
         let talk = ui.clone();
         let mut mesh = kubernetes::connect(&options).await?.detailing(move |level, line| talk.detail(level, line));
-        if let Some(Renewing { fence, patience, .. }) = renewing {
+        if let Some(Renewing { fence, patience, applications, .. }) = renewing {
             let talk = ui.clone();
             mesh = mesh.writing(Writing { fence, patience }).telling(move |line| talk.say(line));
+            mesh = mesh.of_applications(applications);
         }
         Ok(Self::Kubernetes(Box::new(mesh)))
     }

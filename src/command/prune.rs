@@ -47,7 +47,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
         return Err(refused(&goal, &found, &seen));
     }
     goal.allowed = found.iter().map(|found| found.consumer.clone()).collect();
-    let moves = plan(&goal, &staying).map_err(|breaks| refused(&goal, &breaks, &seen))?;
+    let moves = plan(&goal, &staying, 1).map_err(|breaks| refused(&goal, &breaks, &seen))?;
     if args.dry_run {
         let moves = moves.iter().map(ToString::to_string).collect();
         let renewal = Renewal::new(&goal, RenewalResult::Planned, moves, &[]);
@@ -148,12 +148,12 @@ async fn under_the_lock<M: Mesh>(
     before: &Observed,
     ui: &Ui,
 ) -> Result<(Goal, Run), Error> {
-    let seen = renew::look_under_the_lock(mesh, &goal, before).await?;
+    let seen = renew::look_again(mesh, &goal, before).await?;
     let versions = |seen: &Observed| (seen.published.secret.clone(), seen.published.config_map.clone());
     let published = versions(&seen);
     let mut record = Record::open(goal);
     mesh.save(&record).await?;
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
+    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel: 1 };
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     if matches!(ended.outcome, Outcome::Blocked(_)) && versions(&ended.seen) == published {

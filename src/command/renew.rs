@@ -16,7 +16,7 @@ use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
     Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, deadline, is_due, need, plan, run as rotate,
+    affected, begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -61,7 +61,11 @@ async fn renew<M: Mesh>(
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
     let mut begun = Begun::say(begun, kept.as_ref(), ui);
     let goal = &begun.record.goal;
-    let moves = plan(goal, &seen).map_err(|breaks| blocked(&breaks))?;
+    let seen = match goal.restart {
+        Some(restart) if restart.scope.has_applications() => look_again(mesh, goal, &seen).await?,
+        _ => seen,
+    };
+    let moves = plan(goal, &seen, args.max_parallel.into()).map_err(|breaks| blocked(&breaks))?;
     if let Some(deadline) = deadline(goal, &seen) {
         ui.say(&format!("whoever holds only older trust anchors accepts the new chain until {deadline}"));
     }
@@ -70,8 +74,9 @@ async fn renew<M: Mesh>(
         ui.warn("no root is minted here, so there is no key for `--root-key-out`");
     }
     if args.dry_run {
-        return show_plan(args, goal, &moves, ui);
+        return show_plan(args, goal, &seen, &moves, ui);
     }
+    before::applications(goal, &seen, args.max_parallel, global, ui)?;
     if moves.iter().any(Move::publishes) {
         confirm(goal, &seen, global, ui)?;
     } else if ask == Ask::Abort {
@@ -152,7 +157,7 @@ async fn under_the_lock<M: Mesh>(
     ui: &Ui,
 ) -> Result<Run, Error> {
     let Begun { record, root_key, continues, is_kept } = begun;
-    let seen = look_under_the_lock(mesh, &record.goal, before).await?;
+    let seen = look_again(mesh, &record.goal, before).await?;
     let root_key = root_key.take();
     if let (Some(file), Some(key)) = (&args.root_key_out, &root_key) {
         keep::new_secret_file(file, key.to_pem().as_bytes())?;
@@ -168,7 +173,8 @@ async fn under_the_lock<M: Mesh>(
     if !*is_kept {
         mesh.save(record).await?;
     }
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout };
+    let parallel = args.max_parallel.into();
+    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel };
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     let waits = record.goal.strategy == Strategy::Append;
     if !*continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
@@ -257,8 +263,8 @@ fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(),
     ui.confirm(&question, global.yes)
 }
 
-/// Looks again under the lock. The goal was made for what was published before; if that has changed, it is void.
-pub async fn look_under_the_lock<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observed) -> Result<Observed, Error> {
+/// Looks again, for what the goal needs. It was made for what was published before; if that has changed, it is void.
+pub async fn look_again<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observed) -> Result<Observed, Error> {
     let seen = mesh.observe(&need(goal, before)).await?;
     let versions = |seen: &Observed| (seen.published.secret.clone(), seen.published.config_map.clone());
     if versions(&seen) == versions(before) {
@@ -268,15 +274,17 @@ pub async fn look_under_the_lock<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Ob
         .hint("`mtls status` shows what is there now; then run this again"))
 }
 
-fn show_plan(args: &RenewArgs, goal: &Goal, moves: &[Move], ui: &Ui) -> Result<(), Error> {
+fn show_plan(args: &RenewArgs, goal: &Goal, seen: &Observed, moves: &[Move], ui: &Ui) -> Result<(), Error> {
     let switch = Move::PublishIssuer { issuer: goal.target.issuer.clone() };
     let is_planned = moves.iter().any(|step| matches!(step, Move::PublishIssuer { .. }));
     let held_back = (goal.strategy == Strategy::Append && !is_planned).then_some(switch);
+    before::unplanned(goal, seen, moves, ui);
     let mut moves: Vec<String> = moves.iter().map(ToString::to_string).collect();
     if let Some(waits) = held_back {
         moves.push(format!("{waits}, once everybody is seen to hold the new root"));
     }
     let renewal = Renewal::new(goal, RenewalResult::Planned, moves, &[]);
+    let renewal = renewal.blocked(blocked_applications(goal, seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     ui.say("certificates minted for a dry run are thrown away; the fingerprints of a real run differ");
     Ok(())
@@ -285,13 +293,17 @@ fn show_plan(args: &RenewArgs, goal: &Goal, moves: &[Move], ui: &Ui) -> Result<(
 fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Error> {
     let left = match ended.outcome {
         Outcome::Done(left) => left,
-        Outcome::Blocked(breaks) if goal.strategy == Strategy::Append => return waiting(args, goal, &breaks, ui),
+        Outcome::Blocked(ref breaks) if goal.strategy == Strategy::Append => {
+            return waiting(args, goal, &ended, breaks, ui);
+        }
         outcome => return Err(stopped(outcome, ended.moves)),
     };
-    if ended.restarts > 0 {
+    if !ended.services.is_empty() {
         ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
     }
-    let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), &left);
+    let renewal = Renewal::new(goal, RenewalResult::Done, Vec::new(), &left)
+        .restarted(ended.services, ended.applications)
+        .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
     if Goal::prune(&ended.seen, None).is_ok() {
@@ -304,15 +316,22 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
 }
 
 /// The safe phase of an append: names whoever does not hold the new root yet.
-fn waiting(args: &RenewArgs, goal: &Goal, breaks: &[Break], ui: &Ui) -> Result<(), Error> {
-    let left: Vec<Left> = breaks.iter().map(Left::not_yet).collect();
-    let renewal = Renewal::new(goal, RenewalResult::Waiting, Vec::new(), &left);
+fn waiting(args: &RenewArgs, goal: &Goal, ended: &Run, breaks: &[Break], ui: &Ui) -> Result<(), Error> {
+    // Why: a pod that is being deleted is named only where nobody else is waited for.
+    let stays = |held_back: &Break| held_back.is_control_plane || !held_back.may_pass;
+    let any_stays = breaks.iter().any(stays);
+    let awaited = breaks.iter().filter(|held_back| !any_stays || stays(held_back));
+    let left: Vec<Left> = awaited.map(Left::not_yet).collect();
+    let renewal = Renewal::new(goal, RenewalResult::Waiting, Vec::new(), &left)
+        .restarted(ended.services.clone(), ended.applications.clone())
+        .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     Err(Error::new(
         Kind::Unfinished,
         "not everybody holds the new root yet, so the issuer was not switched; calls go on",
     )
-    .hint("restart the control plane with `--restart`, then the applications that are named; the same command goes on"))
+    .hint("restart those that are named; the same command goes on")
+    .hint("with `--restart=all` it restarts the control plane and the applications itself"))
 }
 
 /// Errors if somebody who is left behind keeps the run from being finished.

@@ -39,6 +39,7 @@ resources! {
     EVENTS = "api/v1" "events";
     DEPLOYMENTS = "apis/apps/v1" "deployments";
     STATEFUL_SETS = "apis/apps/v1" "statefulsets";
+    DAEMON_SETS = "apis/apps/v1" "daemonsets";
     ROLES = "apis/rbac.authorization.k8s.io/v1" "roles";
     LEASES = "apis/coordination.k8s.io/v1" "leases";
     CONFIGURATIONS = "apis/dapr.io/v1alpha1" "configurations";

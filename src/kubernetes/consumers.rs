@@ -9,6 +9,7 @@ use super::api::{Api, PODS};
 use super::failure::Failure;
 use super::find::version;
 use super::names;
+use super::pages::pages;
 use super::wire::{Container, ContainerStatus, List, Pod};
 use crate::mesh::{Anchors, Answer, Consumer, Era, Phase, Role};
 use crate::pki::{Certificate, read_as_go};
@@ -28,9 +29,6 @@ impl Interned {
         anchors
     }
 }
-
-/// Pods a page: 250 of them are about 3 MB of JSON.
-const PAGE: u32 = 250;
 
 /// The pods of the control plane. One LIST.
 pub async fn control_plane(api: &Api, namespace: &str) -> Result<Vec<Pod>, Failure> {
@@ -87,59 +85,42 @@ pub fn of_control_plane(pods: &[Pod], written: Option<Timestamp>, anchors: &[Cer
     consumers
 }
 
-/// A pod with a sidecar, of whichever control plane.
+/// A pod with a sidecar, of whichever control plane, or one that asks for a sidecar and has none.
 pub struct Sidecar {
     /// Where its control plane is; `None`: its spec does not say.
     home: Option<Box<str>>,
+    is_missing: bool,
     consumer: Consumer,
 }
 
-/// Those of the control plane in `namespace`.
-pub fn of_mesh(sidecars: Vec<Sidecar>, namespace: &str) -> Vec<Consumer> {
+/// Those of the control plane in `namespace`, and the pods whose sidecar is missing.
+pub fn of_mesh(sidecars: Vec<Sidecar>, namespace: &str) -> (Vec<Consumer>, Vec<Consumer>) {
     let ours = |sidecar: &Sidecar| sidecar.home.as_deref().is_none_or(|home| home == namespace);
-    sidecars.into_iter().filter(ours).map(|sidecar| sidecar.consumer).collect()
+    let (missing, there): (Vec<_>, Vec<_>) = sidecars.into_iter().filter(ours).partition(|sidecar| sidecar.is_missing);
+    let consumers = |of: Vec<Sidecar>| of.into_iter().map(|sidecar| sidecar.consumer).collect();
+    (consumers(there), consumers(missing))
 }
 
 /// All pods with a sidecar, page by page; of `everyone` also those that run one without injection (dapr-shared), which
 /// no label tells.
 pub async fn sidecars(api: &Api, everyone: bool, interned: &mut Interned) -> Result<Vec<Sidecar>, Failure> {
-    let mut sidecars = Vec::new();
-    let mut next = String::new();
-    loop {
-        let mut query = format!("limit={PAGE}");
-        if !everyone {
-            query.insert_str(0, &format!("labelSelector={}&", names::INJECTED.replace('=', "%3D")));
-        }
-        if !next.is_empty() {
-            query.push_str("&continue=");
-            query.push_str(&escape(&next));
-        }
-        let page: Result<List<Pod>, Failure> = api.get(PODS.within(None), &query).await;
-        let page = match page {
-            // The list grew too old while it was read: from the beginning, what was read is read again.
-            Err(Failure::Refused { code: 410, .. }) if !next.is_empty() => {
-                sidecars.clear();
-                next.clear();
-                continue;
-            }
-            page => page?,
-        };
-        sidecars.extend(page.items.iter().filter_map(|pod| sidecar(pod, interned)));
-        next = page.metadata.next;
-        if next.is_empty() {
-            return Ok(sidecars);
-        }
-    }
+    let selector = (!everyone).then_some(names::INJECTED);
+    pages(api, PODS.within(None), selector, |pod: Pod| sidecar(&pod, interned)).await
 }
 
 fn sidecar(pod: &Pod, interned: &mut Interned) -> Option<Sidecar> {
     let is_daprd = |c: &&Container| c.name == names::DAPRD || c.variable(names::ENV_NAMESPACE).is_some();
-    let daprd = pod.spec.containers.iter().chain(&pod.spec.init_containers).find(is_daprd)?;
+    let daprd = pod.spec.containers.iter().chain(&pod.spec.init_containers).find(is_daprd);
     if !is_running(pod) {
         return None;
     }
     let meta = &pod.metadata;
     let app_id = meta.labels.app_id.as_ref().or(meta.annotations.app_id.as_ref()).unwrap_or(&meta.name);
+    let Some(daprd) = daprd else {
+        let role = Role::Sidecar { era: Era::Env, app_id: app_id.clone() };
+        let missing = || Sidecar { home: None, is_missing: true, consumer: consumer(role, pod, None) };
+        return meta.annotations.enabled.as_deref().is_some_and(is_truthy).then(missing);
+    };
     let (era, held) = match daprd.variable(names::ENV_ANCHORS) {
         Some(pem) => (Era::Env, Answer::Proven(interned.anchors(pem))),
         None if daprd.variable(names::ENV_ANCHORS_FILE).is_some() => (
@@ -150,7 +131,12 @@ fn sidecar(pod: &Pod, interned: &mut Interned) -> Option<Sidecar> {
     };
     let role = Role::Sidecar { era, app_id: app_id.clone() };
     let home = daprd.variable(names::ENV_NAMESPACE).map(Into::into);
-    Some(Sidecar { home, consumer: Consumer { held, ..consumer(role, pod, Some(daprd)) } })
+    Some(Sidecar { home, is_missing: false, consumer: Consumer { held, ..consumer(role, pod, Some(daprd)) } })
+}
+
+/// As the injector reads an annotation (`dapr/kit/utils`).
+fn is_truthy(value: &str) -> bool {
+    ["y", "yes", "true", "on", "t", "1"].contains(&value.trim().to_lowercase().as_str())
 }
 
 fn consumer(role: Role, pod: &Pod, container: Option<&Container>) -> Consumer {
@@ -207,7 +193,8 @@ fn started(pod: &Pod, container: Option<&Container>) -> Option<Timestamp> {
         .or(pod.metadata.creation_timestamp)
 }
 
-/// What `kubectl rollout restart` would take: the Deployment behind a `ReplicaSet` is its name without the pods' hash.
+/// What `kubectl rollout restart` would take: the Deployment behind a `ReplicaSet`, and so the Rollout of Argo, is its
+/// name without the pods' hash.
 fn owner(pod: &Pod) -> String {
     let Some(owner) = pod.metadata.owner_references.first() else {
         return format!("pod/{}", pod.metadata.name);
@@ -215,9 +202,11 @@ fn owner(pod: &Pod) -> String {
     let name = &owner.name;
     match owner.kind.as_str() {
         "ReplicaSet" => {
-            let hash = pod.metadata.labels.template_hash.as_deref().unwrap_or_default();
-            match name.strip_suffix(hash).and_then(|name| name.strip_suffix('-')) {
-                Some(deployment) if !hash.is_empty() => format!("deploy/{deployment}"),
+            let labels = &pod.metadata.labels;
+            let above = |hash: &Option<String>| name.strip_suffix(hash.as_ref()?.as_str())?.strip_suffix('-');
+            match (above(&labels.template_hash), above(&labels.rollout_hash)) {
+                (Some(deployment), _) => format!("deploy/{deployment}"),
+                (_, Some(rollout)) => format!("rollout/{rollout}"),
                 _ => format!("rs/{name}"),
             }
         }
@@ -225,19 +214,6 @@ fn owner(pod: &Pod) -> String {
         "DaemonSet" => format!("ds/{name}"),
         kind => format!("{}/{name}", kind.to_lowercase()),
     }
-}
-
-fn escape(token: &str) -> String {
-    use std::fmt::Write as _;
-    let mut escaped = String::with_capacity(token.len());
-    for byte in token.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            escaped.push(char::from(byte));
-        } else {
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -274,10 +250,31 @@ mod tests {
     fn a_sidecar_belongs_to_the_control_plane_that_it_names_or_to_any() {
         let unnamed = SERVER.replace(names::ENV_NAMESPACE, "OTHER");
         let in_mesh = |text: &str, namespace: &str| {
-            of_mesh(sidecar(&pod(text), &mut Interned::default()).into_iter().collect(), namespace).len()
+            of_mesh(sidecar(&pod(text), &mut Interned::default()).into_iter().collect(), namespace).0.len()
         };
         assert_eq!((in_mesh(SERVER, "dapr-system"), in_mesh(SERVER, "other")), (1, 0));
         assert_eq!((in_mesh(&unnamed, "dapr-system"), in_mesh(&unnamed, "other")), (1, 1));
+    }
+
+    #[test]
+    fn a_pod_that_asks_for_a_sidecar_and_has_none_is_told_apart() {
+        let of = |annotation: &str| {
+            let bare = SERVER.replace("\"daprd\"", "\"other\"").replace(names::ENV_NAMESPACE, "OTHER");
+            let bare = bare.replace("\"labels\"", &format!("\"annotations\":{{{annotation}}},\"labels\""));
+            let (there, missing) =
+                of_mesh(sidecar(&pod(&bare), &mut Interned::default()).into_iter().collect(), "dapr-system");
+            (there.len(), missing.first().and_then(Consumer::workload))
+        };
+        assert_eq!(of(r#""dapr.io/enabled":"True""#), (0, Some("shop/deploy/server".to_owned())));
+        assert_eq!(of(r#""dapr.io/enabled":"false""#), (0, None));
+        assert_eq!(of(""), (0, None));
+    }
+
+    #[test]
+    fn the_rollout_of_argo_is_no_deployment() {
+        let of = |label: &str| owner(&pod(&SERVER.replace("pod-template-hash", label)));
+        assert_eq!(of("rollouts-pod-template-hash"), "rollout/server");
+        assert_eq!(of("other"), "rs/server-5d");
     }
 
     #[test]

@@ -30,31 +30,41 @@ pub fn workloads(deployments: &[Workload], stateful_sets: &[Workload]) -> mesh::
 fn workload(kind: WorkloadKind, object: &Workload) -> Option<(usize, mesh::Workload)> {
     let app = object.metadata.labels.get(names::APP).unwrap_or(&object.metadata.name);
     let rank = ORDER.iter().position(|(name, _)| name == app)?;
+    Some((rank, mesh::Workload { role: ORDER[rank].1.clone(), ..described(kind, object) }))
+}
+
+/// A workload as far as its object tells: what it does for the mesh is not known.
+pub fn described(kind: WorkloadKind, object: &Workload) -> mesh::Workload {
     let template = &object.spec.template;
     let restarted = template.metadata.annotations.get(names::RESTARTED_AT);
-    let workload = mesh::Workload {
-        role: ORDER[rank].1.clone(),
+    mesh::Workload {
+        role: None,
         kind,
         name: object.metadata.name.clone(),
         namespace: object.metadata.namespace.clone(),
         created: object.metadata.creation_timestamp,
-        replicas: desired(object),
-        ready: object.status.ready_replicas,
+        replicas: desired(kind, object),
+        ready: match kind {
+            WorkloadKind::DaemonSet => object.status.number_ready,
+            _ => object.status.ready_replicas,
+        },
         version: template.spec.containers.first().map(|container| tag(&container.image).to_owned()).unwrap_or_default(),
         restarted: restarted.and_then(|at| at.parse::<Timestamp>().ok()),
         complete: is_complete(kind, object),
         blocker: blocker(kind, object),
-    };
-    Some((rank, workload))
+    }
 }
 
-fn desired(object: &Workload) -> i32 {
-    object.spec.replicas.unwrap_or(1)
+fn desired(kind: WorkloadKind, object: &Workload) -> i32 {
+    match kind {
+        WorkloadKind::DaemonSet => object.status.desired_number_scheduled,
+        _ => object.spec.replicas.unwrap_or(1),
+    }
 }
 
 /// As `kubectl rollout status` sees it (`kubectl/pkg/polymorphichelpers/rollout_status.go`).
 fn is_complete(kind: WorkloadKind, object: &Workload) -> bool {
-    let (status, desired) = (&object.status, desired(object));
+    let (status, desired) = (&object.status, desired(kind, object));
     if status.observed_generation < object.metadata.generation {
         return false;
     }
@@ -68,18 +78,25 @@ fn is_complete(kind: WorkloadKind, object: &Workload) -> bool {
             status.ready_replicas == desired
                 && (status.current_revision == status.update_revision || status.updated_replicas == desired)
         }
+        WorkloadKind::DaemonSet => status.updated_number_scheduled == desired && status.number_available == desired,
+        WorkloadKind::Other => true,
     }
 }
 
 fn blocker(kind: WorkloadKind, object: &Workload) -> Option<String> {
     let strategy = &object.spec.update_strategy;
     match kind {
-        WorkloadKind::Deployment => object.spec.paused.then(|| "the Deployment is paused".to_owned()),
-        WorkloadKind::StatefulSet if strategy.kind == "OnDelete" => {
+        WorkloadKind::Deployment => {
+            object.spec.paused.then(|| "the Deployment is paused, until `kubectl rollout resume`".to_owned())
+        }
+        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet if strategy.kind == "OnDelete" => {
             Some("its update strategy is OnDelete, so pods change only when somebody deletes them".to_owned())
         }
-        WorkloadKind::StatefulSet => (strategy.rolling_update.partition > 0)
-            .then(|| format!("its update strategy has a partition at {}", strategy.rolling_update.partition)),
+        WorkloadKind::StatefulSet => (strategy.rolling_update.partition > 0).then(|| {
+            let at = strategy.rolling_update.partition;
+            format!("its update strategy has a partition at {at}, so the pods below it change only once that is 0")
+        }),
+        WorkloadKind::DaemonSet | WorkloadKind::Other => None,
     }
 }
 
@@ -154,6 +171,20 @@ mod tests {
         assert!(!complete(&at(3, 2, 2, 2, 2)), "the controller has not seen the change yet");
         assert!(!complete(&at(3, 3, 3, 2, 2)), "an old pod is still there");
         assert!(!complete(&at(3, 3, 2, 2, 1)), "one is not available");
+    }
+
+    #[test]
+    fn a_daemon_set_is_complete_when_every_node_runs_its_latest_revision() {
+        let at = |updated: i32, available: i32| {
+            let status = format!(
+                r#""desiredNumberScheduled":2,"updatedNumberScheduled":{updated},"numberAvailable":{available}"#
+            );
+            let object = object(&format!(r#"{{"metadata":{{"name":"a","namespace":"shop"}},"status":{{{status}}}}}"#));
+            described(WorkloadKind::DaemonSet, &object)
+        };
+        assert_eq!((at(2, 2).complete, at(2, 2).replicas, at(2, 2).path().as_str()), (true, 2, "shop/ds/a"));
+        assert!(!at(1, 2).complete, "an old pod is still there");
+        assert!(!at(2, 1).complete, "one is not available");
     }
 
     #[test]

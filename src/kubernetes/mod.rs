@@ -1,6 +1,7 @@
 //! A mesh on a Kubernetes cluster: looks and moves over the API server alone.
 
 mod api;
+mod applications;
 mod connect;
 mod consumers;
 mod control_plane;
@@ -13,6 +14,7 @@ mod nodes;
 mod note;
 mod observe;
 mod owners;
+mod pages;
 mod probe;
 mod published;
 mod record;
@@ -36,9 +38,10 @@ use self::probe::Evidence;
 use self::published::{ConfigMap, Secret};
 use crate::error::Error;
 use crate::interrupt::Interrupts;
-use crate::mesh::{Consumer, ControlPlane, Denied, Fence, Observed, Settings};
+use crate::mesh::{Consumer, ControlPlane, Denied, Fence, Observed, Settings, Workload};
 use crate::rotation::{Mesh, Move, Need, Record};
 
+pub use self::applications::Applications;
 pub use self::connect::{Connection, Options};
 
 /// How a command that writes behaves on the way.
@@ -55,6 +58,7 @@ pub struct Kubernetes {
     connection: Connection,
     namespace: Option<String>,
     writing: Option<Writing>,
+    which: Applications,
     interrupts: Interrupts,
     tell: Box<dyn FnMut(&str)>,
     known: Known,
@@ -74,6 +78,8 @@ struct Known {
     caller: Option<String>,
     sidecars: Vec<Consumer>,
     sidecars_complete: bool,
+    uninjected: Vec<Consumer>,
+    applications: Vec<Workload>,
     interned: Interned,
     secret: Option<Secret>,
     config_map: Option<ConfigMap>,
@@ -117,6 +123,7 @@ impl Kubernetes {
             connection,
             namespace,
             writing: None,
+            which: Applications::default(),
             interrupts: Interrupts::default(),
             tell: Box::new(|_| ()),
             known: Known::default(),
@@ -130,6 +137,13 @@ impl Kubernetes {
     #[must_use]
     pub fn writing(mut self, writing: Writing) -> Self {
         self.writing = Some(writing);
+        self
+    }
+
+    /// The same, of whose applications only these count where they are restarted.
+    #[must_use]
+    pub fn of_applications(mut self, which: Applications) -> Self {
+        self.which = which;
         self
     }
 
@@ -186,6 +200,7 @@ impl Mesh for Kubernetes {
                 self.nudge(seen).await
             }
             Move::Restart { workload } => self.restart(workload, seen).await,
+            Move::RestartApplications { workloads } => self.restart_applications(workloads, seen).await,
         }
     }
 

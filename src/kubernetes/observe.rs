@@ -8,14 +8,14 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
-use super::consumers::{self, Interned, of_mesh};
+use super::consumers::{self, Interned, Sidecar, of_mesh};
 use super::control_plane::{fence, settings, workloads};
 use super::failure::Failure;
 use super::find::{Found, find, version};
 use super::probe::probe;
 use super::published::{ConfigMap, Secret, published};
 use super::wire::{self, ClientConfig, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
-use super::{Kubernetes, names, owners, record};
+use super::{Kubernetes, applications, names, owners, record};
 use crate::error::Error;
 use crate::mesh::{Anchors, Answer, Consumer, Denied, Identity, Observed, Owner, Pair, Published, Role};
 use crate::rotation::Need;
@@ -29,7 +29,7 @@ struct Objects {
     stateful_sets: Option<Result<List<Workload>, Failure>>,
     role: Option<Result<Option<wire::Role>, Failure>>,
     pods: Option<Result<Vec<Pod>, Failure>>,
-    sidecars: Option<Result<Vec<Consumer>, Failure>>,
+    sidecars: Option<Result<Vec<Sidecar>, Failure>>,
     helm: Option<Owner>,
     webhook: Option<Result<Option<WebhookConfiguration>, Failure>>,
     definition: Option<Result<Option<Definition>, Failure>>,
@@ -37,23 +37,26 @@ struct Objects {
 }
 
 impl Kubernetes {
-    /// Looks for what `need` names. At most 12 requests without probes, further pages of a list not counted; the record
-    /// comes along with the first look at the consumers.
+    /// Looks for what `need` names. At most 12 requests without probes and applications, further pages of a list not
+    /// counted; the record comes along with the first look at the consumers.
     pub(super) async fn look(&mut self, need: &Need) -> Result<Observed, Error> {
         let (api, known) = (&self.connection.api, &mut self.known);
         let namespace = known.found.as_ref().map(|found| found.namespace.as_str()).or(self.namespace.as_deref());
         // The longest list does not wait for the shortest one.
-        let (found, sidecars) = tokio::join!(
-            when(known.found.is_none() || need.control_plane, find(api, namespace)),
-            when(need.consumers, consumers::sidecars(api, need.everyone, &mut known.interned)),
-        );
+        let (found, (listed, sidecars)) =
+            tokio::join!(when(known.found.is_none() || need.control_plane, find(api, namespace)), async {
+                // Why: of a workload whose rollout was complete, a list of pods that begins later has no old one.
+                let listed = when(need.applications, applications::list(api, &self.which)).await;
+                (listed, when(need.consumers, consumers::sidecars(api, need.everyone, &mut known.interned)).await)
+            },);
         if let Some(found) = found {
             known.found = Some(found?);
         }
+        let listed = listed.transpose()?;
         let found = self.known.found.take().unwrap_or_default();
         let mut denied: Vec<Denied> = found.denied.iter().cloned().collect();
         let mut objects = Box::pin(self.objects(need, &found)).await;
-        objects.sidecars = sidecars.map(|listed| listed.map(|sidecars| of_mesh(sidecars, &found.namespace)));
+        objects.sidecars = sidecars;
         let observed = self.understand(need, &found, objects, &mut denied);
         let mut observed = match observed {
             Ok(observed) => observed,
@@ -65,6 +68,11 @@ impl Kubernetes {
         self.known.found = Some(found);
         denied.extend(self.known.unrecorded.clone());
         observed.denied = denied;
+        if let Some(listed) = listed {
+            let pods = observed.consumers.iter().chain(&observed.uninjected);
+            self.known.applications = applications::behind(pods, listed, &self.which);
+        }
+        observed.applications.clone_from(&self.known.applications);
         probe(&self.connection.api, need, &mut observed, &mut self.known.evidence).await;
         observed.mount_lag = self.mount_lag(&observed).await;
         assume(&mut observed, self.known.map_written);
@@ -173,7 +181,7 @@ impl Kubernetes {
         if let Some(sidecars) = objects.sidecars {
             let sidecars = allowed(sidecars, "the pods with a sidecar", denied)?;
             known.sidecars_complete = sidecars.is_some();
-            known.sidecars = sidecars.unwrap_or_default();
+            (known.sidecars, known.uninjected) = of_mesh(sidecars.unwrap_or_default(), &found.namespace);
         }
         if self.writing.is_some() {
             consumers.extend(known.sidecars.iter().cloned());
@@ -217,6 +225,8 @@ impl Kubernetes {
             consumers,
             consumers_complete: known.sidecars_complete,
             control_plane: known.control_plane.clone(),
+            applications: Vec::new(),
+            uninjected: known.uninjected.clone(),
             owners,
             fence: known.fence,
             nudge_refused: known.nudge_refused,

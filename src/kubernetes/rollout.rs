@@ -1,16 +1,19 @@
 //! Makes processes take what was published: nudges their kubelets, or restarts their services.
 
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
 use jiff::SignedDuration;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::api::{Change, DEPLOYMENTS, PODS, STATEFUL_SETS};
+use super::api::{Change, DAEMON_SETS, DEPLOYMENTS, PODS, STATEFUL_SETS};
 use super::failure::Failure;
 use super::nodes::REFRESHED;
 use super::observe::is_muted;
 use super::{Kubernetes, names};
 use crate::error::Error;
-use crate::mesh::{Consumer, Observed, WorkloadKind};
+use crate::mesh::{Consumer, Observed, Workload, WorkloadKind};
 
 impl Kubernetes {
     /// Marks the control plane's pods with what is published. A changed pod makes its kubelet refresh the mounts at
@@ -26,7 +29,7 @@ impl Kubernetes {
             let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
             api.change::<IgnoredAny>(PODS.named(namespace, name), Change::Patch, body.as_bytes(), false).await
         });
-        let sent = futures::future::join_all(patches).await;
+        let sent = join_all(patches).await;
         for (pod, sent) in due.into_iter().zip(sent) {
             match sent {
                 Ok(_) | Err(Failure::Missing { .. }) => {}
@@ -60,20 +63,55 @@ impl Kubernetes {
 
     /// Restarts one service of the control plane, as `kubectl rollout restart` does.
     pub(super) async fn restart(&mut self, workload: &str, seen: &Observed) -> Result<(), Error> {
-        self.connection.may_write()?;
-        self.verify_lock().await?;
         let service = seen.control_plane.iter().find(|service| service.name == workload).ok_or_else(|| {
             Error::failed(format!("there is no service `{workload}` in the control plane"))
                 .hint("`mtls status` lists them")
         })?;
-        let at = match service.kind {
-            WorkloadKind::Deployment => DEPLOYMENTS.named(&service.namespace, workload),
-            WorkloadKind::StatefulSet => STATEFUL_SETS.named(&service.namespace, workload),
-        };
-        let now = self.connection.api.now().max(seen.now);
-        let annotations = json!({ names::RESTARTED_AT: now.to_string() });
+        self.restart_at_once(&[service], seen).await
+    }
+
+    /// Restarts applications by their paths, all at once.
+    pub(super) async fn restart_applications(
+        &mut self,
+        paths: &BTreeSet<String>,
+        seen: &Observed,
+    ) -> Result<(), Error> {
+        let wave: Vec<&Workload> = seen.applications.iter().filter(|it| paths.contains(&it.path())).collect();
+        self.restart_at_once(&wave, seen).await
+    }
+
+    async fn restart_at_once(&mut self, workloads: &[&Workload], seen: &Observed) -> Result<(), Error> {
+        self.connection.may_write()?;
+        self.verify_lock().await?;
+        let api = &self.connection.api;
+        let annotations = json!({ names::RESTARTED_AT: api.now().max(seen.now).to_string() });
         let body = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }).to_string();
-        let _: IgnoredAny = self.connection.api.change(at, Change::Patch, body.as_bytes(), false).await?;
-        Ok(())
+        let body = body.as_bytes();
+        let patches = workloads.iter().filter_map(|workload| {
+            let resource = match workload.kind {
+                WorkloadKind::Deployment => DEPLOYMENTS,
+                WorkloadKind::StatefulSet => STATEFUL_SETS,
+                WorkloadKind::DaemonSet => DAEMON_SETS,
+                WorkloadKind::Other => return None,
+            };
+            let at = resource.named(&workload.namespace, &workload.name);
+            Some(async move { (*workload, api.change::<IgnoredAny>(at, Change::Patch, body, false).await) })
+        });
+        let (mut failures, mut changed) = (Vec::new(), false);
+        for (workload, sent) in join_all(patches).await {
+            match sent {
+                Ok(_) => changed = true,
+                // An application that has gone meanwhile needs nothing.
+                Err(Failure::Missing { .. }) if workload.role.is_none() => {}
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let more = failures.len().saturating_sub(1);
+        let Some(failure) = failures.into_iter().next() else { return Ok(()) };
+        let mut error = Error::from(failure);
+        if more > 0 {
+            error = error.hint(format!("{more} more of the workloads that go with it could not be restarted either"));
+        }
+        Err(if changed { error.after_changes() } else { error })
     }
 }

@@ -103,6 +103,8 @@ pub struct PodLabels {
     pub app_id: Option<String>,
     #[serde(rename = "pod-template-hash")]
     pub template_hash: Option<String>,
+    #[serde(rename = "rollouts-pod-template-hash")]
+    pub rollout_hash: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -112,6 +114,8 @@ pub struct PodAnnotations {
     pub nudged: Option<String>,
     #[serde(rename = "dapr.io/app-id")]
     pub app_id: Option<String>,
+    #[serde(rename = "dapr.io/enabled")]
+    pub enabled: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -215,7 +219,7 @@ pub struct Waiting {
     pub reason: String,
 }
 
-/// A Deployment or a `StatefulSet`.
+/// A Deployment, a `StatefulSet` or a `DaemonSet`.
 #[derive(Deserialize)]
 pub struct Workload {
     #[serde(default)]
@@ -266,6 +270,10 @@ pub struct WorkloadStatus {
     pub available_replicas: i32,
     pub current_revision: String,
     pub update_revision: String,
+    pub desired_number_scheduled: i32,
+    pub updated_number_scheduled: i32,
+    pub number_ready: i32,
+    pub number_available: i32,
 }
 
 /// A Configuration: `daprsystem`, or an application's.

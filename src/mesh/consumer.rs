@@ -184,6 +184,12 @@ impl Consumer {
         self.mounts && self.phase != Phase::Terminating && self.nudged.as_deref() != Some(mark)
     }
 
+    /// The workload that it belongs to, `shop/deploy/cart`; `None` for what is no pod.
+    pub fn workload(&self) -> Option<String> {
+        let (namespace, _) = self.name.split_once('/')?;
+        Some(format!("{namespace}/{}", self.owner.as_ref()?))
+    }
+
     /// A consumer of which nothing is known yet but that it is there.
     pub fn new(role: Role, name: impl Into<String>) -> Self {
         Self {

@@ -75,21 +75,25 @@ impl Denied {
     }
 }
 
-/// What kind of object a control-plane service is.
+/// What kind of object a workload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkloadKind {
     /// Replaced pod by pod at the controller's will.
     Deployment,
     /// Replaced from the highest ordinal down, one at a time.
     StatefulSet,
+    /// One on every node, replaced node by node.
+    DaemonSet,
+    /// Nothing that a restart could replace, such as a Job: its name begins with its kind.
+    Other,
 }
 
-/// A control-plane service as an object: what `status` lists and `restart` restarts.
+/// A control-plane service or an application as an object: what `status` lists and `restart` restarts.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// What runs in it; `None` for a service that verifies nobody (the dashboard).
+    /// What runs in it; `None` for a service that verifies nobody (the dashboard), and for an application.
     pub role: Option<Role>,
-    /// `Deployment` or `StatefulSet`.
+    /// What kind of object it is.
     pub kind: WorkloadKind,
     /// `dapr-sentry`.
     pub name: String,
@@ -107,8 +111,7 @@ pub struct Workload {
     pub restarted: Option<Timestamp>,
     /// Whether its latest revision runs everywhere and is available (dapr-facts §8).
     pub complete: bool,
-    /// Why a restart would not come to an end by itself, or would cost a quorum: paused, `OnDelete`, a partition, a
-    /// `StatefulSet` of which some replicas are not ready.
+    /// Why a restart would not come to an end by itself, and what to do: paused, `OnDelete`, a partition, a Job.
     pub blocker: Option<String>,
 }
 
@@ -130,7 +133,20 @@ impl Workload {
         match self.kind {
             WorkloadKind::Deployment => format!("deploy/{}", self.name),
             WorkloadKind::StatefulSet => format!("statefulsets/{}", self.name),
+            WorkloadKind::DaemonSet => format!("ds/{}", self.name),
+            WorkloadKind::Other => self.name.clone(),
         }
+    }
+
+    /// The workload among those of all namespaces, `shop/deploy/cart`, as [`Consumer::workload`] has it.
+    pub fn path(&self) -> String {
+        let kind = match self.kind {
+            WorkloadKind::Deployment => "deploy/",
+            WorkloadKind::StatefulSet => "sts/",
+            WorkloadKind::DaemonSet => "ds/",
+            WorkloadKind::Other => "",
+        };
+        format!("{}/{kind}{}", self.namespace, self.name)
     }
 }
 
@@ -187,6 +203,10 @@ pub struct Observed {
     pub consumers_complete: bool,
     /// The control plane's services, in restart order.
     pub control_plane: ControlPlane,
+    /// The workloads behind the sidecars, in the order of their paths, where they were asked for.
+    pub applications: Vec<Workload>,
+    /// Pods that ask for a sidecar and have none, where applications were asked for.
+    pub uninjected: Vec<Consumer>,
     /// Who else writes.
     pub owners: Vec<Owner>,
     /// Whether Sentry may write.

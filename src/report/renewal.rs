@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::rfc1123;
 use crate::mesh::{Observed, Role};
 use crate::pki::{Certificate, Fingerprint};
-use crate::rotation::{Affected, Concern, Goal, Left, Strategy, signing_path_end};
+use crate::rotation::{Affected, Blocked, Concern, Goal, Left, Strategy, signing_path_end};
 
 /// How far it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +40,20 @@ pub struct LeftBehind {
     restart: Option<String>,
 }
 
+/// What was restarted.
+#[derive(Clone, Debug, Serialize)]
+struct Restarted {
+    services: Vec<String>,
+    applications: Vec<String>,
+}
+
+/// An application that is left alone.
+#[derive(Clone, Debug, Serialize)]
+struct LeftAlone {
+    workload: String,
+    why: String,
+}
+
 /// The report, version 1 (docs/schema/renew-certificate.json).
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +68,10 @@ pub struct Renewal {
     chain_length: usize,
     moves: Vec<String>,
     left: Vec<LeftBehind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarted: Option<Restarted>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blocked: Vec<LeftAlone>,
 }
 
 impl Renewal {
@@ -71,7 +89,24 @@ impl Renewal {
             chain_length: target.issuer.chain.len(),
             moves,
             left: left.iter().map(LeftBehind::from).collect(),
+            restarted: None,
+            blocked: Vec::new(),
         }
+    }
+
+    /// The same, with what was restarted.
+    #[must_use]
+    pub fn restarted(mut self, services: Vec<String>, applications: Vec<String>) -> Self {
+        let is_any = !(services.is_empty() && applications.is_empty());
+        self.restarted = is_any.then_some(Restarted { services, applications });
+        self
+    }
+
+    /// The same, with the applications that no restart would help.
+    #[must_use]
+    pub fn blocked(mut self, blocked: Vec<Blocked>) -> Self {
+        self.blocked = blocked.into_iter().map(|Blocked { workload, why }| LeftAlone { workload, why }).collect();
+        self
     }
 }
 
@@ -90,6 +125,8 @@ impl Renewal {
             chain_length: published.chain.len(),
             moves: Vec::new(),
             left: affected.iter().map(LeftBehind::from).collect(),
+            restarted: None,
+            blocked: Vec::new(),
         })
     }
 }
@@ -141,7 +178,11 @@ impl fmt::Display for Renewal {
             if self.moves.is_empty() {
                 writeln!(f, "  nothing is left to do")?;
             }
-            return self.moves.iter().enumerate().try_for_each(|(n, step)| writeln!(f, "  {}. {step}", n + 1));
+            self.moves.iter().enumerate().try_for_each(|(n, step)| writeln!(f, "  {}. {step}", n + 1))?;
+            return self.left_alone(f);
+        }
+        for application in self.restarted.iter().flat_map(|restarted| &restarted.applications) {
+            writeln!(f, "Restarted {application}")?;
         }
         if self.result == Result::Waiting {
             writeln!(f, "The new root is published beside the old one. Before the switch these must hold it:")?;
@@ -158,7 +199,8 @@ impl fmt::Display for Renewal {
             let until = rfc1123(self.valid_until);
             writeln!(f, "Certificate rotation is successful! Your new certificate is valid through {until}")?;
         }
-        if self.strategy == Some(Strategy::Restart.word()) && self.moves.is_empty() && self.left.is_empty() {
+        let is_all = self.left.is_empty() && self.blocked.is_empty();
+        if self.strategy == Some(Strategy::Restart.word()) && is_all {
             writeln!(f, "Everything holds what is published.")?;
         }
         for group in self.groups() {
@@ -168,7 +210,7 @@ impl fmt::Display for Renewal {
             let first = "the injector writes the older bundle into new pods: `mtls restart --stale` before applications are restarted";
             writeln!(f, "  {first}")?;
         }
-        Ok(())
+        self.left_alone(f)
     }
 }
 
@@ -176,6 +218,12 @@ const OLD_TRUST: &str = "old-trust";
 const REFUSES: &str = "refuses";
 
 impl Renewal {
+    fn left_alone(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.blocked
+            .iter()
+            .try_for_each(|LeftAlone { workload, why }| writeln!(f, "  not restarted: {workload}: {why}"))
+    }
+
     /// Those left behind, the replicas of a workload together.
     fn groups(&self) -> Vec<Group<'_>> {
         let mut groups: Vec<Group> = Vec::new();

@@ -181,20 +181,46 @@ const SENTRY_RELOADS: SignedDuration = SignedDuration::from_secs(5);
 /// By how much a renewal may be early or late: an SVID's validity begins when it is asked for, not when the process starts.
 const RENEWAL_SLACK: SignedDuration = SignedDuration::from_mins(2);
 
-/// Which control-plane services a rotation restarts once the new issuer is served.
+/// What a rotation restarts once the new issuer is served; an append, before it switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of them.
+    /// All of the control plane.
     ControlPlane,
-    /// Those that are not proven to hold the new trust.
+    /// What of the control plane is not proven to hold the new trust.
     Stale,
+    /// All of the control plane, then all applications.
+    All,
+    /// What of the control plane is not proven to hold the new trust, then the applications that hold older trust.
+    AllStale,
+}
+
+impl Scope {
+    /// The scope that two flags choose.
+    pub fn new(stale_only: bool, applications: bool) -> Self {
+        match (stale_only, applications) {
+            (false, false) => Self::ControlPlane,
+            (true, false) => Self::Stale,
+            (false, true) => Self::All,
+            (true, true) => Self::AllStale,
+        }
+    }
+
+    /// Whether what holds the new trust is left alone.
+    pub fn is_stale_only(self) -> bool {
+        matches!(self, Self::Stale | Self::AllStale)
+    }
+
+    /// Whether applications follow the control plane.
+    pub fn has_applications(self) -> bool {
+        matches!(self, Self::All | Self::AllStale)
+    }
 }
 
 /// Restarts that belong to a goal. One that happened after `since` counts, whoever asked for it, so that a second run
 /// restarts only what is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
-    /// Which services.
+    /// What of them.
     pub scope: Scope,
     /// When the rotation began, by the API server's clock.
     pub since: Timestamp,

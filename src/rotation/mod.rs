@@ -3,6 +3,7 @@
 //! [`strategy`] proposes a [`Goal`], [`next`] names the one safe [`Move`] towards it, [`safety`] is the invariant that
 //! every move must keep, [`run`] is the loop. All of it is pure but for the [`Mesh`] that the loop works on.
 
+mod applications;
 mod begin;
 mod goal;
 mod left;
@@ -14,6 +15,7 @@ mod run;
 pub mod safety;
 pub mod strategy;
 
+pub use applications::{Blocked, blocked, due};
 pub use begin::{Affected, Ask, Begin, Refused, affected, begin, is_due, signing_path_end};
 pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
 pub use left::{Concern, Left, left};
@@ -21,6 +23,8 @@ pub use next::{Limits, Step, deadline, need, next, plan, serves};
 pub use record::{Record, RecordData, RecordError, Status};
 pub use retire::{NothingToRetire, obstacles};
 pub use run::{Event, Outcome, Run, run};
+
+use std::collections::BTreeSet;
 
 use crate::error::Error;
 use crate::mesh::Observed;
@@ -34,6 +38,8 @@ pub struct Need {
     pub consumers: bool,
     /// Those without injection too, by a LIST of all pods.
     pub everyone: bool,
+    /// The workloads behind the sidecars.
+    pub applications: bool,
     /// The chain that each Sentry replica serves.
     pub served: bool,
     /// What each injector replica would write into a new pod, and the `caBundle`s.
@@ -75,6 +81,11 @@ pub enum Move {
         /// The service's name, such as `dapr-operator`.
         workload: String,
     },
+    /// Restarts applications, all at once.
+    RestartApplications {
+        /// The workloads, such as `shop/deploy/cart`.
+        workloads: BTreeSet<String>,
+    },
 }
 
 impl Move {
@@ -102,6 +113,10 @@ impl std::fmt::Display for Move {
             ),
             Self::Nudge => f.write_str("nudge the control plane, so that its mounts are fresh now"),
             Self::Restart { workload } => write!(f, "restart {workload}"),
+            Self::RestartApplications { workloads } => {
+                let names: Vec<&str> = workloads.iter().map(String::as_str).collect();
+                write!(f, "restart {}", names.join(", "))
+            }
         }
     }
 }

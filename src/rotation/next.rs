@@ -2,10 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::applications;
 use super::left::{Left, left};
 use super::paper::after;
 use super::safety::{Break, breaks};
-use super::{Goal, Move, Need, Scope, Strategy, Trio};
+use super::{Goal, Move, Need, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload, WorkloadKind};
 use crate::pki::{Certificate, Issuer, Profile, Shown, TrustBundle, verify};
 
@@ -25,13 +26,15 @@ pub enum Step {
     Stuck(String),
 }
 
-/// How long to wait before going on or giving up.
+/// How long to wait before going on or giving up, and how much to restart at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// For a proof to come in.
     pub propagation: SignedDuration,
     /// For one rollout.
     pub rollout: SignedDuration,
+    /// How many applications.
+    pub parallel: usize,
 }
 
 /// Names the next step. `full`: the look asked everything that [`need`] names; what is only found on a full look is not
@@ -54,6 +57,11 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
             Step::Stuck(format!("the rollout of {} did not come to an end", service.name))
         };
     }
+    if let Some(wait) = applications::wait(goal, seen, waited, limits)
+        && restarts(goal, seen).is_none()
+    {
+        return wait;
+    }
     if !held_back.is_empty() && nudge_helps(seen) {
         return Step::Do(Move::Nudge);
     }
@@ -71,14 +79,24 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     if let Some(restart) = restarts(goal, seen) {
         return restart;
     }
+    // Why: an application that is restarted before the control plane holds the new root is restarted for nothing.
+    if !held_back.iter().any(|held_back| held_back.is_control_plane)
+        && let Some(restart) = applications::restarts(goal, seen, waited, limits)
+    {
+        return restart;
+    }
     if held_back.is_empty() {
         return Step::Done(left(goal, seen));
     }
-    // Why: an application that is restarted before its injector holds the new root is restarted for nothing.
     let all_may_pass = held_back.iter().all(|held_back| held_back.may_pass);
     let awaited = held_back.iter().find(|held_back| held_back.may_pass && (all_may_pass || held_back.is_control_plane));
+    // Why: the pods that a wave has replaced take their time to go, once its rollout has come to an end.
+    let patience = |awaited: &Break| match limits.propagation.max(seen.mount_lag) {
+        proof if applications::has(goal) && !awaited.is_control_plane => limits.rollout + proof,
+        proof => proof,
+    };
     match awaited {
-        Some(awaited) if waited < limits.propagation.max(seen.mount_lag) => {
+        Some(awaited) if waited < patience(awaited) => {
             let what = match goal.strategy {
                 Strategy::Prune => format!("{} {}, which {}", awaited.role, awaited.consumer, awaited.why),
                 _ => format!("{} to hold the new root", awaited.consumer),
@@ -106,11 +124,13 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
     let published = publication.is_none();
     let prunes = goal.strategy == Strategy::Prune;
     let proves = publication.as_ref().is_some_and(|step| waits_for_proof(goal, step, seen));
+    let applications = applications::has(goal);
     Need {
-        consumers: prunes || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
-        everyone: proves,
+        consumers: prunes || applications || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
+        everyone: proves || applications,
+        applications,
         served: published || prunes,
-        held: published || proves,
+        held: published || proves || applications,
         svids: prunes && !published,
         signed_histories: prunes && !published,
         owners: false,
@@ -121,16 +141,17 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
 }
 
 /// What the decision right after a move needs, and whether that is everything. It is, but between restarts, where only
-/// the rollout and Sentry are looked at.
+/// the rollouts and Sentry are looked at.
 pub fn need_after_move(goal: &Goal, seen: &Observed) -> (Need, bool) {
     if publication(goal, seen).is_some() || goal.restart.is_none() {
         (need(goal, seen), true)
     } else {
-        (Need { served: true, control_plane: true, ..Need::default() }, false)
+        let applications = applications::has(goal);
+        (Need { served: true, control_plane: true, applications, ..Need::default() }, false)
     }
 }
 
-/// More moves than any goal takes.
+/// More moves than any goal takes, waves of applications not counted.
 const MOST: usize = 64;
 
 /// Until when everybody accepts the new chain who holds older anchors only, as far as that is known; `None`: nobody does,
@@ -149,9 +170,9 @@ pub fn deadline(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
     if seen.consumers_complete { known } else { known.or_else(|| goal.worst_until(seen, Profile::Spiffe)) }
 }
 
-/// All moves of a goal, on paper. Errors with what the first unsafe one would break, or with the services that could not
-/// be restarted in the end.
-pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
+/// All moves of a goal, on paper, so many applications restarted at once. Errors with what the first unsafe one would
+/// break, or with the services that could not be restarted in the end.
+pub fn plan(goal: &Goal, seen: &Observed, parallel: usize) -> Result<Vec<Move>, Vec<Break>> {
     let stuck = |service: &Workload| {
         let why = format!("cannot be restarted: {}", blocker(goal, service)?);
         Some(Break {
@@ -164,16 +185,16 @@ pub fn plan(goal: &Goal, seen: &Observed) -> Result<Vec<Move>, Vec<Break>> {
             may_be_allowed: false,
         })
     };
-    let all = goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane);
+    let all = goal.restart.is_some_and(|restart| !restart.scope.is_stale_only());
     let due = seen.control_plane.iter().filter(|service| all && service.role.is_some() && !is_restarted(goal, service));
     let stuck: Vec<Break> = due.filter_map(stuck).collect();
     if !stuck.is_empty() {
         return Err(stuck);
     }
-    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO, parallel };
     let mut seen = seen.clone();
     let mut moves = Vec::new();
-    while moves.len() < MOST {
+    while moves.len() < MOST + seen.applications.len() {
         match next(goal, &seen, true, SignedDuration::ZERO, limits) {
             Step::Do(step) => {
                 seen = after(&seen, &step);
@@ -290,13 +311,13 @@ fn rolling<'a>(goal: &Goal, seen: &'a Observed) -> Option<&'a Workload> {
     seen.control_plane.iter().find(|service| is_restarted(goal, service) && !service.complete)
 }
 
-fn is_restarted(goal: &Goal, service: &Workload) -> bool {
+pub(super) fn is_restarted(goal: &Goal, service: &Workload) -> bool {
     goal.restart.is_some_and(|restart| service.restarted.is_some_and(|at| at >= restart.since))
 }
 
 /// Whether the goal restarts a consumer's service anyway and has not yet: waiting for what it holds now is idle.
 fn awaits_restart(goal: &Goal, seen: &Observed, consumer: &Consumer) -> bool {
-    goal.restart.is_some_and(|restart| restart.scope == Scope::ControlPlane)
+    goal.restart.is_some_and(|restart| !restart.scope.is_stale_only())
         && seen.control_plane.iter().any(|service| service.keeps(consumer) && !is_restarted(goal, service))
 }
 
@@ -304,7 +325,7 @@ fn awaits_restart(goal: &Goal, seen: &Observed, consumer: &Consumer) -> bool {
 fn restarts(goal: &Goal, seen: &Observed) -> Option<Step> {
     let restart = goal.restart?;
     let due = |service: &&Workload| {
-        let wanted = restart.scope == Scope::ControlPlane || is_stale(goal, seen, service);
+        let wanted = !restart.scope.is_stale_only() || is_stale(goal, seen, service);
         service.role.is_some() && wanted && !is_restarted(goal, service)
     };
     let service = seen.control_plane.iter().find(due)?;
@@ -314,9 +335,9 @@ fn restarts(goal: &Goal, seen: &Observed) -> Option<Step> {
     })
 }
 
-/// Why a service must not be restarted now. One that is short of replicas would lose its quorum, unless it has none to
+/// Why a workload must not be restarted now. One that is short of replicas would lose its quorum, unless it has none to
 /// lose or everything is broken anyway.
-fn blocker(goal: &Goal, service: &Workload) -> Option<String> {
+pub(super) fn blocker(goal: &Goal, service: &Workload) -> Option<String> {
     let Workload { ready, replicas, .. } = service;
     let is_short = service.kind == WorkloadKind::StatefulSet && 0 < *ready && ready < replicas && !goal.may_break();
     let short =

@@ -1,7 +1,9 @@
 //! What a look would find after a move: how a plan is made without touching anything.
 
+use std::sync::Arc;
+
 use super::Move;
-use crate::mesh::{Answer, Consumer, Observed, Pair, Role};
+use crate::mesh::{Anchors, Answer, Consumer, Observed, Pair, Role};
 
 /// `seen`, as it would be once `step` has come to its full effect.
 pub fn after(seen: &Observed, step: &Move) -> Observed {
@@ -37,6 +39,19 @@ pub fn after(seen: &Observed, step: &Move) -> Observed {
                     consumer.holds = Answer::Proven(true);
                     consumer.accepts = Answer::Proven(true);
                 }
+            }
+        }
+        Move::RestartApplications { workloads } => {
+            let now = seen.now;
+            let theirs = |pod: &Consumer| pod.workload().is_some_and(|workload| workloads.contains(&workload));
+            for workload in seen.applications.iter_mut().filter(|workload| workloads.contains(&workload.path())) {
+                workload.restarted = Some(now);
+                workload.complete = true;
+            }
+            seen.uninjected.retain(|pod| !theirs(pod));
+            let anchors: Anchors = seen.published.anchors.clone().into();
+            for pod in seen.consumers.iter_mut().filter(|consumer| theirs(consumer)) {
+                pod.held = Answer::Proven(Arc::clone(&anchors));
             }
         }
     }

@@ -97,6 +97,8 @@ struct Meta {
 #[derive(Serialize, Deserialize)]
 struct MetaRestart {
     stale_only: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    applications: bool,
     since: Timestamp,
 }
 
@@ -162,7 +164,11 @@ impl Record {
             strategy: goal.strategy.word().to_owned(),
             began: goal.began,
             valid_until: goal.valid_until,
-            restart: goal.restart.map(|r| MetaRestart { stale_only: r.scope == Scope::Stale, since: r.since }),
+            restart: goal.restart.map(|Restart { scope, since }| MetaRestart {
+                stale_only: scope.is_stale_only(),
+                applications: scope.has_applications(),
+                since,
+            }),
             invented: goal.invented.as_ref().map(|root| root.fingerprint().to_string()),
             allowed: goal.allowed.clone(),
             former_svids_end: goal.former_svids_end,
@@ -194,7 +200,7 @@ impl Record {
         let invented =
             invented.and_then(|name| target.trust.anchors().iter().find(|root| root.fingerprint() == name).cloned());
         let restart = meta.restart.map(|restart| Restart {
-            scope: if restart.stale_only { Scope::Stale } else { Scope::ControlPlane },
+            scope: Scope::new(restart.stale_only, restart.applications),
             since: restart.since,
         });
         let goal = Goal {
@@ -262,6 +268,16 @@ mod tests {
         assert_eq!(target.trust.anchors()[1], previous.trust.anchors()[0]);
         assert_ne!(target.issuer.key.public_fingerprint(), previous.issuer.key.public_fingerprint());
         assert!(record.to_data() == data(FIRST));
+    }
+
+    #[test]
+    fn what_is_restarted_comes_back() {
+        let mut record = Record::from_data(&data(FIRST)).unwrap();
+        for scope in [Scope::ControlPlane, Scope::Stale, Scope::All, Scope::AllStale] {
+            let restart = Some(Restart { scope, since: record.goal.began });
+            record.goal.restart = restart;
+            assert_eq!(Record::from_data(&record.to_data()).unwrap().goal.restart, restart);
+        }
     }
 
     #[test]

@@ -48,8 +48,10 @@ pub struct Run {
     pub outcome: Outcome,
     /// How many moves were made.
     pub moves: usize,
-    /// How many of them were restarts.
-    pub restarts: usize,
+    /// The services of the control plane that were restarted.
+    pub services: Vec<String>,
+    /// The applications that were restarted.
+    pub applications: Vec<String>,
     /// The last look.
     pub seen: Observed,
 }
@@ -67,9 +69,9 @@ pub async fn run<M: Mesh>(
 ) -> Result<Run, Error> {
     let mut made = Made::default();
     let ended = follow(mesh, record, &mut seen, limits, entropy, tell, &mut made).await;
-    let Made { moves, restarts, .. } = made;
+    let Made { moves, services, applications, .. } = made;
     match ended {
-        Ok(outcome) => Ok(Run { outcome, moves, restarts, seen }),
+        Ok(outcome) => Ok(Run { outcome, moves, services, applications, seen }),
         Err(why) if moves > 0 => Err(why.after_changes()),
         Err(why) => Err(why),
     }
@@ -79,13 +81,14 @@ pub async fn run<M: Mesh>(
 #[derive(Default)]
 struct Made {
     moves: usize,
-    restarts: usize,
+    services: Vec<String>,
+    applications: Vec<String>,
     last: String,
     repeated: usize,
 }
 
-/// How often the same publication may be made in a row. Somebody may undo it once or twice; more is a fight, or an
-/// object that does not come back as it was written.
+/// How often the same publication may be made in a row, or an application be restarted. Somebody may undo it once or
+/// twice; more is a fight, or an object that does not come back as it was written.
 const SAME: usize = 3;
 
 impl Made {
@@ -95,6 +98,13 @@ impl Made {
         self.repeated = if name == self.last { self.repeated + 1 } else { 1 };
         self.last = name;
         self.repeated
+    }
+
+    /// An application of this wave that has been restarted often enough.
+    fn undone<'a>(&self, step: &'a Move) -> Option<&'a String> {
+        let Move::RestartApplications { workloads } = step else { return None };
+        let often = |workload: &&String| self.applications.iter().filter(|done| done == workload).count() >= SAME;
+        workloads.iter().find(often)
     }
 }
 
@@ -125,9 +135,16 @@ async fn follow<M: Mesh>(
                 if step.publishes() && made.again(&step) > SAME {
                     return Ok(Outcome::Stuck(format!("what was published is not what is read back: {step}")));
                 }
+                if let Some(workload) = made.undone(&step) {
+                    return Ok(Outcome::Stuck(format!("somebody undoes the restart of {workload} again and again")));
+                }
                 make(mesh, &step, seen, tell).await?;
                 made.moves += 1;
-                made.restarts += usize::from(matches!(step, Move::Restart { .. }));
+                match &step {
+                    Move::Restart { workload } => made.services.push(workload.clone()),
+                    Move::RestartApplications { workloads } => made.applications.extend(workloads.iter().cloned()),
+                    Move::PublishTrust { .. } | Move::PublishIssuer { .. } | Move::Nudge => {}
+                }
                 let paper = after(seen, &step);
                 if let Step::Do(nudge @ Move::Nudge) = next(&record.goal, &paper, false, SignedDuration::ZERO, limits) {
                     make(mesh, &nudge, &paper, tell).await?;
@@ -182,11 +199,19 @@ async fn adopt<M: Mesh>(
 }
 
 async fn make<M: Mesh>(mesh: &mut M, step: &Move, seen: &Observed, tell: &mut dyn FnMut(Event)) -> Result<(), Error> {
-    tell(Event::Moving(step.to_string()));
+    let mut what = step.to_string();
+    if let Move::RestartApplications { workloads } = step {
+        for workload in workloads {
+            tell(Event::Moving(format!("restart {workload}")));
+        }
+        what = format!("restart {} applications", workloads.len());
+    } else {
+        tell(Event::Moving(what.clone()));
+    }
     if let Move::Restart { workload } = step {
         tell(Event::Restarting(seen.service(workload).map_or_else(|| workload.clone(), Workload::reference)));
     }
     mesh.apply(step, seen).await?;
-    tell(Event::Moved(step.to_string()));
+    tell(Event::Moved(what));
     Ok(())
 }

@@ -72,7 +72,7 @@ pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
             found
         }
         Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen),
-        Move::Nudge | Move::Restart { .. } => Vec::new(),
+        Move::Nudge | Move::Restart { .. } | Move::RestartApplications { .. } => Vec::new(),
     }
 }
 

@@ -151,7 +151,7 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
     if !found.is_empty() {
         return Some(in_words(&found));
     }
-    if let Err(breaks) = plan(goal, seen) {
+    if let Err(breaks) = plan(goal, seen, usize::MAX) {
         return Some(in_words(&breaks));
     }
     if goal.strategy != Strategy::Bridge {

@@ -126,6 +126,10 @@ impl ApiServer {
         self.state.lock().unwrap().objects.get(path).cloned().unwrap_or_default()
     }
 
+    pub fn remove(&self, path: &str) {
+        self.state.lock().unwrap().objects.remove(path);
+    }
+
     /// The next `times` requests whose line contains `what` go wrong.
     pub fn fail(&self, what: &str, fault: Fault, times: usize) {
         self.state.lock().unwrap().faults.push((what.to_owned(), fault, times, 0));
@@ -279,7 +283,7 @@ impl ApiServer {
         let plural = path.rsplit('/').next().unwrap();
         let api = path.split("/namespaces/").next().unwrap().trim_end_matches(&format!("/{plural}"));
         let everywhere = !path.contains("/namespaces/");
-        if ["pods", "deployments", "statefulsets", "secrets"].contains(&plural) {
+        if ["pods", "deployments", "statefulsets", "daemonsets", "secrets"].contains(&plural) {
             let listed = |key: &&String| {
                 let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent);
                 parent == path || (everywhere && key.starts_with(api) && parent.ends_with(&format!("/{plural}")))

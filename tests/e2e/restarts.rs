@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::lab::{CONTROL_PLANE, Lab};
+use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
 use crate::rotations::RENEW;
 use crate::run::Run;
 
@@ -88,6 +88,79 @@ fn a_rollout_that_does_not_end_stops_it_and_is_named() {
     nodes("uncordon");
     lab.until_control_plane_is_ready();
     lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn an_append_that_restarts_everything_switches_by_itself_and_fails_no_call() {
+    let lab = Lab::calm(1);
+    let (issuer, pods) = (lab.secret(TRUST_BUNDLE, "issuer.crt"), app_pods(&lab));
+    let append = [&RENEW[..], &["--strategy", "append", "--restart=all"]].concat();
+    lab.mtls(&append).exits(2).says("--yes");
+    let run = lab.mtls(&[&append[..], &["--yes"]].concat()).succeeds();
+    for app in ["client", "server"] {
+        assert!(run.has(&format!("restart apps/deploy/{app}")), "{app} is not told of: {run}");
+    }
+    assert!(app_pods(&lab).iter().all(|pod| !pods.contains(pod)), "left as it was: {run}");
+    assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "switched");
+    assert_eq!(lab.record_status(), "done", "{run}");
+    assert_apps_hold_the_new_root(&lab);
+    lab.follow_new_pods();
+    lab.restart_app("server");
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+}
+
+/// Also that the rights in `tests/lab/ci-rights.yaml` are enough.
+#[test]
+#[ignore = "needs the lab"]
+fn applications_that_hold_older_trust_are_restarted_and_none_the_second_time() {
+    let lab = Lab::calm(1);
+    lab.mtls(&RENEW).succeeds();
+    let apps = ["restart", "-k", "--apps", "--stale", "--yes"];
+    lab.mtls_as(User::Ci, &apps).exits(1).says("not allowed to list").says("sets.apps in all namespaces");
+    let binding = "clusterrolebinding/mtls-ci-applications";
+    lab.kubectl(&["delete", binding, "--ignore-not-found"]);
+    let to = format!("--serviceaccount={CONTROL_PLANE}:mtls-ci");
+    let role = "--clusterrole=mtls-ci-applications";
+    lab.kubectl(&["create", "clusterrolebinding", "mtls-ci-applications", role, &to]);
+
+    let mark = lab.mark();
+    let run = lab.mtls_as(User::Ci, &apps).succeeds().says("Restarted apps/deploy/client");
+    assert_eq!(restarted_apps(&lab, mark), ["client", "server"], "{run}");
+    assert_apps_hold_the_new_root(&lab);
+    lab.follow_new_pods();
+    let mark = lab.mark();
+    let run = lab.mtls_as(User::Ci, &apps).succeeds();
+    assert!(restarted_apps(&lab, mark).is_empty(), "the second time: {run}");
+    lab.kubectl(&["delete", binding]);
+    lab.assert_no_failed_call();
+}
+
+/// The pods of the applications that stay.
+fn app_pods(lab: &Lab) -> Vec<String> {
+    let mut pods = lab.list(&["-n", "apps", "get", "pods"]);
+    pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+    pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+}
+
+/// Asserts that each pod of the applications that stays was given the anchor in front of the published ones.
+#[track_caller]
+fn assert_apps_hold_the_new_root(lab: &Lab) {
+    let anchors = lab.config_map(TRUST_BUNDLE, "ca.crt");
+    let end = "-----END CERTIFICATE-----";
+    let (newest, _) = anchors.split_once(end).expect("an anchor is published");
+    for pod in app_pods(lab) {
+        let pod = lab.get(&["-n", "apps", "get", "pod", &pod]);
+        assert!(pod.to_string().contains(&newest.trim().replace('\n', "\\n")), "it holds older anchors: {pod:#}");
+    }
+}
+
+/// The applications that `mtls` has restarted since `mark`.
+fn restarted_apps(lab: &Lab, mark: crate::audit::Mark) -> Vec<&'static str> {
+    let writes = lab.writes(mark);
+    let was = |name: &str| writes.iter().any(|write| write.what == format!("patch deployments  {name}"));
+    ["client", "server"].into_iter().filter(|name| was(name)).collect()
 }
 
 /// Runs a restart that ends with `code` once it has restarted only `before`.

@@ -150,6 +150,12 @@ impl Lab {
         until(120, "10 more answers", || number(&self.stats(), "answers") >= before + 10);
     }
 
+    /// Goes on counting after `mtls` itself has replaced the pods of the applications.
+    pub fn follow_new_pods(&self) {
+        until(40, "the client's counts", || try_stats(self).is_some());
+        self.traffic.borrow_mut().follow(self);
+    }
+
     /// Restarts `server` or `client` and returns once calls are answered through the new pod.
     #[track_caller]
     pub fn restart_app(&self, app: &str) {

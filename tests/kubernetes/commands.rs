@@ -11,15 +11,16 @@ use super::apiserver::{ApiServer, Fault, NAMESPACE};
 use super::{CONFIG_MAP, SECRET, cluster};
 
 /// What a command left behind.
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
     /// The most memory that it had at once, in kilobytes.
     memory: u64,
 }
 
-async fn mtls(server: &ApiServer, arguments: &[&str]) -> Ended {
+/// Runs the built binary against `server`.
+pub async fn mtls(server: &ApiServer, arguments: &[&str]) -> Ended {
     let home = tempfile::tempdir().unwrap();
     let kubeconfig = home.path().join("config");
     std::fs::write(&kubeconfig, server.listen().await).unwrap();

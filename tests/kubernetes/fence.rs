@@ -68,7 +68,7 @@ async fn a_signal_right_after_the_trust_write_leaves_no_fence() {
     let mut record = Record::open(goal(&mut mesh).await.0);
     mesh.lock().await.unwrap();
     let seen = mesh.observe(&ALL).await.unwrap();
-    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO, parallel: 10 };
     let mut tell = |event: Event| {
         if matches!(event, Event::Moved(_)) {
             interrupts.note(15);

@@ -4,6 +4,7 @@
 
 #[path = "../apiserver/mod.rs"]
 mod apiserver;
+mod applications;
 mod commands;
 mod fence;
 mod lock;
@@ -87,6 +88,7 @@ fn cluster() -> (ApiServer, Trio) {
 const ALL: Need = Need {
     consumers: true,
     everyone: false,
+    applications: false,
     served: false,
     held: false,
     svids: false,
@@ -141,7 +143,7 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
     mesh.lock().await.unwrap();
     mesh.save(&record).await.unwrap();
     server.forget();
-    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO };
+    let limits = Limits { propagation: SignedDuration::ZERO, rollout: SignedDuration::ZERO, parallel: 10 };
     let seen = mesh.observe(&ALL).await.unwrap();
     let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut |_| ()).await.unwrap();
     assert!(matches!(ended.outcome, Outcome::Done(_)));

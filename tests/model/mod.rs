@@ -4,7 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod applications;
+
 use std::collections::HashMap;
+
+use applications::App;
 
 use jiff::{SignedDuration, Timestamp};
 use mtls::error::Error;
@@ -115,7 +119,15 @@ pub struct Model {
     pub hidden: bool,
     /// Pairs that may refuse each other: those of a mesh that was broken before.
     pub broken: bool,
+    /// Whether the injector goes on injecting what it holds now, restarted or not.
+    pub stale_injector: bool,
+    /// Whether the API server asks no injector about new pods.
+    pub bypassed: bool,
+    /// The workloads behind the sidecars, one pod each.
+    pub apps: Vec<App>,
     pub chance: Chance,
+    /// Pods that came up without a sidecar, and their workloads.
+    bare: Vec<(String, String)>,
     accepted: HashMap<(Vec<Fingerprint>, Vec<Fingerprint>), Timestamp>,
     locked: bool,
     versions: (u64, u64),
@@ -181,6 +193,10 @@ impl Model {
             emptied: false,
             hidden: false,
             broken: false,
+            stale_injector: false,
+            bypassed: false,
+            apps: (0..4).map(App::new).collect(),
+            bare: Vec::new(),
             accepted: HashMap::new(),
             locked: false,
             versions: (1, 1),
@@ -214,6 +230,7 @@ impl Model {
                 process.held.clone_from(&config_map);
             }
         }
+        self.roll_out();
         if self.restless && self.chance.below(3) == 0 {
             match self.chance.below(2) {
                 0 => self.renew_an_svid(),
@@ -280,7 +297,11 @@ impl Model {
         let now = self.now;
         let mounted = self.config_map.clone();
         let process = &mut self.processes[index];
-        process.held = if matches!(process.role, Role::Sidecar { .. }) { injected } else { mounted };
+        process.held = match process.role {
+            Role::Sidecar { .. } => injected,
+            Role::Injector if self.stale_injector => injected,
+            _ => mounted,
+        };
         process.shows = shows;
         process.started = now;
     }
@@ -413,6 +434,7 @@ impl Model {
                 self.schedule();
             }
             Move::Nudge => self.nudge(),
+            Move::RestartApplications { workloads } => self.restart_applications(workloads),
             Move::Restart { workload } => {
                 self.restarted.push((workload.clone(), self.now));
                 let role = control_plane().into_iter().find(|(name, _)| name == workload).map(|(_, role)| role);
@@ -480,6 +502,7 @@ impl Model {
             }
             let mut consumer = Consumer::new(process.role.clone(), &process.name);
             consumer.started = Some(process.started);
+            consumer.owner = applications::owner(&process.name);
             consumer.phase = if process.leaving { Phase::Terminating } else { Phase::Ready };
             consumer.mounts = process.watcher != Watcher::NoMount;
             consumer.nudged.clone_from(&process.nudged);
@@ -510,6 +533,12 @@ impl Model {
                 }
             }
             found.push(consumer);
+        }
+        if need.held {
+            let injector = self.processes.iter().find(|process| process.role == Role::Injector).unwrap();
+            let mut webhook = Consumer::new(Role::Webhook, "dapr-sidecar-injector");
+            webhook.held = Answer::Proven(injector.held.clone().into());
+            found.push(webhook);
         }
         found
     }
@@ -571,6 +600,8 @@ impl Mesh for Model {
             consumers: self.consumers(need),
             consumers_complete: !self.hidden,
             control_plane: services.collect(),
+            applications: self.applications(),
+            uninjected: self.uninjected(),
             mount_lag: if self.muted { MOUNTS_LAG } else { SignedDuration::ZERO },
             ..Observed::default()
         })

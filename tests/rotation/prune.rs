@@ -1,45 +1,16 @@
 //! Prunes on the mesh in memory: what goes, who stands in the way, and every place to be cut off at.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[expect(dead_code, reason = "whole rotations use the rest of it")]
-mod model;
-
 use jiff::SignedDuration;
-use model::{Chance, Cut, Model, Watcher, make_ca};
 use mtls::error::Error;
 use mtls::mesh::{Answer, Consumer, Denied, Observed, Role};
-use mtls::rotation::strategy::{Inputs, Request};
-use mtls::rotation::{
-    Ask, Begin, Goal, Limits, Mesh, Need, Outcome, Record, Status, Strategy, begin, need, obstacles, run,
-};
+use mtls::rotation::strategy::Inputs;
+use mtls::rotation::{Ask, Goal, Mesh, Need, Outcome, Record, Status, Strategy, need, obstacles, run};
 
-const LIMITS: Limits = Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300) };
+use super::model::{Chance, Cut, Model, Watcher, make_ca};
+use super::{LIMITS, block_on, go, request};
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-async fn rotate(mesh: &mut Model, ask: Ask) -> Result<(), Error> {
-    let request = Request {
-        inputs: Inputs::Fresh,
-        strategy: None,
-        valid_for: SignedDuration::from_hours(24 * 90),
-        restart: None,
-        timeout: SignedDuration::from_secs(300),
-        window: SignedDuration::ZERO,
-        digest: "the same".to_owned(),
-    };
-    let mut chance = Chance::new(mesh.chance.below(u64::MAX));
-    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
-    let seen = mesh.observe(&Need { consumers: true, ..Need::default() }).await?;
-    let kept = mesh.load().await?;
-    let record = match begin(ask, &request, &seen, kept.as_ref(), &mut entropy) {
-        Ok(Begin::Continue(record)) => *record,
-        Ok(Begin::New(proposal)) => Record::open(proposal.goal),
-        Err(why) => return Err(Error::failed(why.to_string())),
-    };
-    follow(mesh, record, &seen).await
+fn rotate(mesh: &mut Model, ask: Ask) -> Result<(), Error> {
+    block_on(go(mesh, ask, &request(Inputs::Fresh, 90))).map(drop)
 }
 
 async fn follow(mesh: &mut Model, mut record: Record, seen: &Observed) -> Result<(), Error> {
@@ -82,7 +53,7 @@ fn who(mesh: &mut Model) -> Vec<(String, String)> {
 fn bridged(seed: u64, watcher: Watcher, times: usize) -> Model {
     let mut mesh = Model::new(seed, 365, watcher);
     for _ in 0..times {
-        block_on(rotate(&mut mesh, Ask::Renew)).unwrap();
+        rotate(&mut mesh, Ask::Renew).unwrap();
         mesh.pass(SignedDuration::from_secs(30));
     }
     mesh
@@ -114,7 +85,7 @@ fn what_nobody_needs_goes_and_no_handshake_fails_then_or_later() {
             (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
             let record = block_on(mesh.load()).unwrap().unwrap();
             assert_eq!((record.status, record.goal.previous.is_none()), (Status::Done, true), "no way back is kept");
-            block_on(rotate(&mut mesh, Ask::Renew)).unwrap();
+            rotate(&mut mesh, Ask::Renew).unwrap();
         }
     }
 }
@@ -296,7 +267,7 @@ fn an_open_prune_stands_in_the_way_of_no_renewal() {
     mesh.cut = Some((mesh.steps() + 2, Cut::Before));
     prune(&mut mesh, 0).unwrap_err();
     mesh.cut = None;
-    block_on(rotate(&mut mesh, Ask::Renew)).unwrap();
+    rotate(&mut mesh, Ask::Renew).unwrap();
     let record = block_on(mesh.load()).unwrap().unwrap();
     assert_eq!((record.goal.strategy, record.status), (Strategy::Bridge, Status::Done));
 }
@@ -319,7 +290,7 @@ fn cut_off_at_any_write_the_next_prune_completes_or_an_abort_goes_back() {
                 let record = block_on(mesh.load()).unwrap().unwrap();
                 let is_open = record.goal.strategy == Strategy::Prune && record.status == Status::Open;
                 let went_on = match ask {
-                    Some(ask) if is_open => block_on(rotate(&mut mesh, ask)),
+                    Some(ask) if is_open => rotate(&mut mesh, ask),
                     None if record.goal.strategy != Strategy::Prune || is_open => prune(&mut mesh, 0),
                     _ => continue,
                 };
