@@ -1,6 +1,5 @@
 //! The lab's proxy between `mtls` and the API server: it logs every request and breaks the one it is told to.
 
-use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -20,24 +19,13 @@ pub enum Fault {
     KillBefore,
     /// `mtls` is killed after the API server has carried it out and before it hears of it.
     KillAfter,
-    /// The connection is cut after the API server has carried it out.
-    CutAfter,
 }
 
 /// A write, by what it wrote to: a kind of object, and which of them where it says so.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    head: String,
     pub kind: String,
     pub name: String,
-}
-
-/// One write of a run: the `nth` to objects of a kind, from 1. Whether an object is created or changed makes no
-/// difference to it.
-#[derive(Clone, Debug)]
-pub struct Position {
-    pub write: Write,
-    pub nth: usize,
 }
 
 /// A running proxy.
@@ -75,35 +63,43 @@ impl Proxy {
         Self { child, control: address("control"), access: vec!["--kubeconfig".to_owned(), file] }
     }
 
-    /// The flags that lead `mtls` through this proxy.
-    pub fn access(&self) -> &[String] {
-        &self.access
+    /// Runs `mtls` with a fault at its first write to objects of a kind.
+    #[track_caller]
+    pub fn break_at(&self, lab: &Lab, fault: Fault, kind: &str, args: &[&str]) -> Run {
+        self.break_at_nth(lab, fault, kind, 1, args)
     }
 
-    /// Runs `mtls` undisturbed and returns its writes.
+    /// Runs `mtls` with a fault at the `nth` of its writes to objects of a kind, from 1.
     #[track_caller]
-    pub fn record(&self, lab: &Lab, args: &[&str]) -> Vec<Write> {
-        self.forget();
-        lab.finish(lab.start_with(&self.access, args)).succeeds();
-        self.writes()
-    }
-
-    /// Runs `mtls` with a fault at one of its writes.
-    #[track_caller]
-    pub fn break_at(&self, lab: &Lab, fault: Fault, position: &Position, args: &[&str]) -> Run {
+    pub fn break_at_nth(&self, lab: &Lab, fault: Fault, kind: &str, nth: usize, args: &[&str]) -> Run {
         let mode = match fault {
             Fault::KillBefore => "hold-before",
             Fault::KillAfter => "hold-after",
-            Fault::CutAfter => "cut-after",
         };
+        let api = match kind {
+            "leases" => "/apis/coordination.k8s.io/v1",
+            "roles" => "/apis/rbac.authorization.k8s.io/v1",
+            _ => "/api/v1",
+        };
+        let path = format!("{api}/namespaces/{CONTROL_PLANE}/{kind}");
         self.forget();
-        self.ask("PUT", "/fault", Some(&json!({"at": position.nth, "mode": mode, "path": position.path()})));
-        let running = lab.start_with(&self.access, args);
-        let run = if fault == Fault::CutAfter { lab.finish(running) } else { self.kill_when_held(lab, running) };
-        assert!(self.fired(), "there was no write {position}: {run}");
+        self.ask("PUT", "/fault", Some(&json!({"at": nth, "mode": mode, "path": path})));
+        let run = self.kill_when_held(lab, lab.start_with(&self.access, args));
+        assert!(self.fired(), "there was no write {nth} to {kind}: {run}");
         self.ask("DELETE", "/fault", None);
         self.ask("PUT", "/release", None);
         run
+    }
+
+    /// Runs `mtls`, whose connection is cut after each of its writes was carried out, the first time that it is sent.
+    /// Returns how many were cut too.
+    #[track_caller]
+    pub fn cut_each(&self, lab: &Lab, args: &[&str]) -> (Run, usize) {
+        self.forget();
+        self.ask("PUT", "/fault", Some(&json!({"at": 1, "each": true, "mode": "cut-after"})));
+        let run = lab.finish(lab.start_with(&self.access, args));
+        self.ask("DELETE", "/fault", None);
+        (run, self.log().iter().filter(|entry| entry["fault"] == json!("cut-after")).count())
     }
 
     /// The writes that the API server has carried out since [`Proxy::forget`].
@@ -190,27 +186,9 @@ impl Write {
     fn of(path: &str) -> Self {
         let path = path.split('?').next().unwrap_or_default();
         let inside = format!("/namespaces/{CONTROL_PLANE}/");
-        let (head, object) = path.split_once(&inside).unwrap_or(("", path));
+        let (_, object) = path.split_once(&inside).unwrap_or(("", path));
         let (kind, name) = object.split_once('/').unwrap_or((object, ""));
-        Self { head: format!("{head}{inside}"), kind: kind.to_owned(), name: name.to_owned() }
-    }
-}
-
-impl Position {
-    /// All writes of a run, one after the other.
-    pub fn of_all(writes: &[Write]) -> Vec<Self> {
-        let nth = |at: usize| writes[..=at].iter().filter(|write| write.kind == writes[at].kind).count();
-        (0..writes.len()).map(|at| Self { write: writes[at].clone(), nth: nth(at) }).collect()
-    }
-
-    fn path(&self) -> String {
-        format!("{}{}", self.write.head, self.write.kind)
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} {}", self.nth, self.write.kind, self.write.name)
+        Self { kind: kind.to_owned(), name: name.to_owned() }
     }
 }
 

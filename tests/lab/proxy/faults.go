@@ -19,13 +19,35 @@ var modes = []string{
 
 var errCut = errors.New("cut")
 
-// fault breaks the At-th write (from 1, counted since the fault was set) whose path starts with Path.
+// fault breaks the At-th write (from 1, counted since the fault was set) whose path starts with Path; with Each every
+// one of them the first time that it is sent.
 type fault struct {
 	At    int    `json:"at"`
+	Each  bool   `json:"each"`
 	Mode  string `json:"mode"`
 	Path  string `json:"path,omitempty"`
 	Seen  int    `json:"seen"`
 	Fired bool   `json:"fired"`
+
+	known map[string]bool
+}
+
+// fires says whether it breaks this write.
+func (f *fault) fires(request *http.Request, body []byte) bool {
+	switch {
+	case !strings.HasPrefix(request.URL.Path, f.Path):
+		return false
+	case f.Each:
+		write := request.Method + " " + request.URL.Path + " " + string(body)
+		again := f.known[write]
+		f.known[write], f.Fired = true, true
+		return !again
+	case f.Fired:
+		return false
+	}
+	f.Seen++
+	f.Fired = f.Seen == f.At
+	return f.Fired
 }
 
 // entry is one request. Status is 0 where the client got no answer. Mutating requests are those
@@ -55,7 +77,7 @@ func newFaults(next http.RoundTripper) *faults {
 // RoundTrip passes a request on, or does to it what the fault says.
 func (f *faults) RoundTrip(request *http.Request) (*http.Response, error) {
 	if !mutating(request) {
-		entry := f.record(request, false)
+		entry := f.record(request, nil, false)
 		response, err := f.next.RoundTrip(request)
 		f.answered(entry, response, true)
 		return response, err
@@ -68,7 +90,7 @@ func (f *faults) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		request.Body.Close()
 	}
-	entry := f.record(request, true)
+	entry := f.record(request, body, true)
 	mode, release := entry.Fault, f.releases()
 	switch mode {
 	case "cut-before":
@@ -126,7 +148,7 @@ func mutating(request *http.Request) bool {
 		!strings.HasPrefix(path, "/apis/authentication.k8s.io/")
 }
 
-func (f *faults) record(request *http.Request, mutating bool) *entry {
+func (f *faults) record(request *http.Request, body []byte, mutating bool) *entry {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	entry := &entry{
@@ -134,12 +156,8 @@ func (f *faults) record(request *http.Request, mutating bool) *entry {
 		UserAgent: request.UserAgent(), Mutating: mutating,
 	}
 	f.log = append(f.log, entry)
-	if mutating && f.fault != nil && !f.fault.Fired && strings.HasPrefix(request.URL.Path, f.fault.Path) {
-		f.fault.Seen++
-		if f.fault.Seen == f.fault.At {
-			f.fault.Fired = true
-			entry.Fault = f.fault.Mode
-		}
+	if mutating && f.fault != nil && f.fault.fires(request, body) {
+		entry.Fault = f.fault.Mode
 	}
 	return entry
 }
@@ -189,7 +207,7 @@ func (f *faults) control() http.Handler {
 			http.Error(w, fmt.Sprintf("want at >= 1 and a mode of %v", modes), http.StatusBadRequest)
 			return
 		}
-		set.Seen, set.Fired = 0, false
+		set.Seen, set.Fired, set.known = 0, false, map[string]bool{}
 		f.locked(func() { f.fault = &set })
 	})
 	mux.HandleFunc("GET /fault", func(w http.ResponseWriter, _ *http.Request) {
