@@ -248,6 +248,25 @@ fn a_ca_that_sentry_invented_is_bridged_for_a_control_plane_that_knows_no_other(
 }
 
 #[test]
+fn a_ca_that_sentry_invented_is_bridged_where_the_control_plane_alone_holds_the_kept_one() {
+    let mut mesh = Model::new(35, 365, Watcher::Dead);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let kept = mesh.secret.trust.clone();
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    assert!(mesh.invented > 0);
+    // The operator, whose watcher is dead, holds the first root alone, which only the kept chain reaches.
+    mesh.restart("dapr-system/injector");
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert!(kept.anchors().iter().all(|anchor| mesh.config_map.contains(anchor)), "the kept CA is published again");
+    for index in 0..mesh.processes.len() {
+        mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
+    }
+    assert_eq!(mesh.refusals(), 0, "everybody accepts what is signed now");
+}
+
+#[test]
 fn an_expired_ca_is_replaced_with_the_control_plane_restarted_in_order() {
     let mut mesh = Model::new(2, 10, Watcher::Alive);
     mesh.broken = true;

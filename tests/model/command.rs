@@ -40,8 +40,11 @@ pub async fn go(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Vec<Lef
 
 /// Runs the command.
 pub async fn command(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Run, Error> {
-    let seen = mesh.observe(&Need { consumers: true, control_plane: true, ..Need::default() }).await?;
+    let mut seen = mesh.observe(&Need { consumers: true, control_plane: true, ..Need::default() }).await?;
     let kept = mesh.load().await?;
+    if let Some(doubts) = kept.as_ref().and_then(|record| record.doubts(&seen)) {
+        seen = mesh.observe(&doubts).await?;
+    }
     let mut chance = Chance::new(mesh.chance.below(u64::MAX));
     let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy);
