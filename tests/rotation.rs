@@ -628,6 +628,24 @@ fn a_ca_that_sentry_invents_while_an_append_waits_is_bridged_to_the_one_that_eve
 }
 
 #[test]
+fn an_append_waits_for_a_pod_too_that_refuses_what_is_signed_today() {
+    let mut mesh = Model::new(36, 365, Watcher::Alive);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    assert!(mesh.invented > 0);
+    let append = Request { digest: "another".to_owned(), ..append() };
+    rotate(&mut mesh, &append).unwrap_err();
+    (0..3).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let waits = rotate(&mut mesh, &append).unwrap_err().to_string();
+    assert!(waits.contains("apps/pod-3"), "{waits}");
+    mesh.restart("apps/pod-3");
+    rotate(&mut mesh, &append).unwrap();
+    (0..40).for_each(|_| mesh.pass(SignedDuration::from_hours(1)));
+    assert_eq!(mesh.refusals(), 0);
+}
+
+#[test]
 fn a_pod_that_is_being_deleted_is_waited_for_by_an_append() {
     let mut mesh = Model::new(33, 365, Watcher::Alive);
     rotate(&mut mesh, &append()).unwrap_err();
