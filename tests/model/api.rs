@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use mtls::error::Error;
-use mtls::mesh::{Observed, Pair};
+use mtls::mesh::{Era, Observed, Pair, Role};
 use mtls::rotation::{Mesh, Move, Need, Record, Trio};
 
-use super::{Model, control_plane};
+use super::{Model, Process, control_plane};
 
 /// What happens to a run at one of its writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ impl Cut {
 
 /// By then the Lease of a run that was killed has run out.
 const LEASE: SignedDuration = SignedDuration::from_secs(61);
+/// More pauses than any run makes between two moves.
+const MOST_PAUSES: u32 = 2000;
 /// What one request takes.
 const REQUEST: SignedDuration = SignedDuration::from_millis(50);
 /// How long a fence stands after the pair is whole, for a Sentry that is storing.
@@ -89,6 +91,26 @@ impl Model {
         }
         self.kept.extend(anchors.iter().filter(|anchor| !self.kept.contains(anchor)).cloned().collect::<Vec<_>>());
         self.usurped &= !self.kept.iter().all(|anchor| anchors.contains(anchor));
+    }
+
+    /// A record without the CA that Sentry overwrote takes the place of the one that has it. From now on that CA is
+    /// gone, which is right where nobody is seen to hold it alone.
+    fn forsake(&mut self, record: &Record) {
+        let trust = &record.goal.target.trust;
+        if !self.usurped || self.kept.iter().all(|anchor| trust.contains(anchor.fingerprint())) {
+            return;
+        }
+        let is_asked = |process: &Process| match process.role {
+            Role::Sidecar { era, .. } => era == Era::Env,
+            Role::EtcdPeer => false,
+            _ => !self.muted && self.flaky.is_none(),
+        };
+        let clings =
+            |process: &&Process| is_asked(process) && !process.held.iter().any(|a| trust.contains(a.fingerprint()));
+        let clings = self.processes.iter().find(clings);
+        assert!(self.broken || clings.is_none(), "a CA is given up that {} holds alone", clings.unwrap().name);
+        self.forsaken.append(&mut self.kept);
+        self.usurped = false;
     }
 
     /// Without a fence: waits until Sentry is not about to read the pair.
@@ -168,6 +190,7 @@ impl Mesh for Model {
     async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error> {
         let here = self.steps;
         self.note(format!("move {here}: {step}"));
+        self.pauses = 0;
         let cut = self.cut_here();
         self.mutate(step, seen, cut)?;
         self.writes += u64::from(cut != Some(Cut::Before));
@@ -204,6 +227,7 @@ impl Mesh for Model {
         if matches!(cut, Some(Cut::Before | Cut::Refused)) {
             return Err(Error::failed("cut before a record"));
         }
+        self.forsake(record);
         self.record = Some(record.to_data());
         self.writes += 1;
         self.note(format!("record: {} {:?}", record.goal.strategy.word(), record.status));
@@ -211,6 +235,8 @@ impl Mesh for Model {
     }
 
     async fn pause(&mut self) {
+        self.pauses += 1;
+        assert!(self.pauses < MOST_PAUSES, "the run waits for ever");
         self.pass(SignedDuration::from_secs(1));
         if self.fenced.is_some_and(|since| since.max(self.written) + SENTRY_STORES <= self.now) {
             self.lift();

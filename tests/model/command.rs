@@ -6,10 +6,11 @@ use mtls::mesh::{Observed, Role};
 use mtls::rotation::safety::in_words;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
-    Ask, Begin, Goal, Left, Limits, Mesh, Need, Outcome, Record, Run, Scope, Status, Strategy, begin, need, plan, run,
+    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Need, Outcome, Record, Run, Scope, Status, Strategy, begin, need,
+    plan, run,
 };
 
-use super::{Chance, Model};
+use super::{Chance, Model, Sentry, Watcher};
 
 pub const LIMITS: Limits =
     Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300) };
@@ -83,6 +84,7 @@ async fn under_the_lock(
     if let Outcome::Done(left) = &ended.outcome {
         mesh.confirm(&record.goal, left);
     }
+    mesh.strategy = Some(record.goal.strategy);
     let waits = record.goal.strategy == Strategy::Append;
     if !continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
         record.status = Status::Aborted;
@@ -107,11 +109,13 @@ async fn restart_under_the_lock(mesh: &mut Model, scope: Scope) -> Result<Run, E
     plan(&goal, &seen).map_err(|breaks| Error::failed(in_words(&breaks)))?;
     let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
     let mut record = Record::open(goal);
+    mesh.strategy = Some(record.goal.strategy);
     run(mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {}).await
 }
 
 impl Model {
-    /// Whether the report is true: who is not named holds the new root, and signs with the new issuer.
+    /// Whether the report is true: who is not named holds the new root, and signs with the new issuer. Who comes to that
+    /// by itself has been waited for.
     fn confirm(&self, goal: &Goal, left: &[Left]) {
         let is_named = |role: &Role, name: &str| left.iter().any(|l| l.consumer == name && l.role == role.word());
         let root = goal.target.root().expect("the goal has a root");
@@ -123,5 +127,14 @@ impl Model {
             let signs = &sentry.loaded.issuer.chain;
             assert_eq!(signs, &goal.target.issuer.chain, "{} signs with another issuer, and is not named", sentry.name);
         }
+        let watches = |name: &str| self.processes.iter().any(|p| p.name == name && p.watcher == Watcher::Alive);
+        let is_late = |left: &Left| match left.concern {
+            Concern::Behind => true,
+            Concern::OldTrust => left.role == Role::Injector.word() && watches(&left.consumer),
+            _ => false,
+        };
+        let answers = self.flaky.is_none() && self.sentries.iter().all(Sentry::is_up);
+        let late = left.iter().find(|left| answers && is_late(left));
+        assert!(late.is_none(), "it was not waited for: {late:?}");
     }
 }

@@ -176,11 +176,15 @@ impl Model {
         refused
     }
 
-    /// Whether one of them is of a CA that Sentry invented, and of no other.
+    /// Whether one of them is of a CA that Sentry invented, and of no other; or of one that it overwrote for good.
     fn are_sides(&self, verifier: &End, presenter: &End) -> bool {
         let is_invented = |root: &Certificate| self.inventions.iter().any(|trio| trio.trust.anchors().contains(root));
+        let is_gone = |root: &Certificate| self.forsaken.contains(root) || self.strange.contains(root);
+        let by_forsaken = |last: &Certificate| self.forsaken.iter().any(|root| last.signed_by(root));
         let signs = presenter.shows.first();
-        self.inventions.iter().any(|trio| trio.issuer.chain.first() == signs) || verifier.held.iter().all(is_invented)
+        self.inventions.iter().any(|trio| trio.issuer.chain.first() == signs)
+            || verifier.held.iter().all(|root| is_invented(root) || is_gone(root))
+            || presenter.shows.last().is_some_and(by_forsaken)
     }
 
     /// Every process shows its chain to every other one.

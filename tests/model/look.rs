@@ -59,7 +59,8 @@ impl Model {
             consumers: self.consumers(need),
             consumers_complete: !self.hidden,
             control_plane,
-            mount_lag: if self.muted { MOUNTS_LAG } else { SignedDuration::ZERO },
+            nudge_refused: !self.may_nudge,
+            mount_lag: if self.muted || !self.may_nudge { MOUNTS_LAG } else { SignedDuration::ZERO },
             ..Observed::default()
         })
     }

@@ -16,7 +16,7 @@ mod sentry;
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Role};
 use mtls::pki::{Certificate, PrivateKey};
-use mtls::rotation::{RecordData, Trio};
+use mtls::rotation::{RecordData, Strategy, Trio};
 
 pub use api::Cut;
 pub use chance::Chance;
@@ -37,6 +37,8 @@ pub struct Model {
     pub sentries: Vec<Sentry>,
     pub record: Option<RecordData>,
     pub hands: Handshakes,
+    /// The strategy of the last run.
+    pub strategy: Option<Strategy>,
     /// What happened, in words.
     pub diary: Vec<String>,
     pub writes: u64,
@@ -47,10 +49,14 @@ pub struct Model {
     pub invents_after: Option<u64>,
     /// Whether random events happen while time passes.
     pub restless: bool,
+    /// Whether pods of the file era are among those that are born then.
+    pub file_era: bool,
     /// How many looks and probes come out well for one that does not.
     pub flaky: Option<u64>,
     /// Whether the caller may take Sentry's right to write away.
     pub may_fence: bool,
+    /// Whether the caller may patch pods, so that their mounts are fresh now.
+    pub may_nudge: bool,
     /// Whether the caller may not ask the control plane's processes anything.
     pub muted: bool,
     /// Whether both objects were emptied, as `helm upgrade --reset-values` does it.
@@ -69,6 +75,8 @@ pub struct Model {
     /// Whether what is published is what Sentry invented over all else.
     pub usurped: bool,
     inventions: Vec<Trio>,
+    /// Anchors of a CA that was overwritten and that nobody was seen to hold alone.
+    forsaken: Vec<Certificate>,
     /// Anchors that nobody but one object knows: what Sentry overwrites of them is gone.
     strange: Vec<Certificate>,
     /// `caBundle`s, and what the operator distributes to the file era.
@@ -85,6 +93,8 @@ pub struct Model {
     rollouts: Vec<(Timestamp, String)>,
     restarted: Vec<(String, Timestamp)>,
     steps: u64,
+    /// Pauses since the last move.
+    pauses: u32,
     born: usize,
 }
 
@@ -148,14 +158,17 @@ impl Model {
             sentries: (0..sentries).map(sentry).collect(),
             record: None,
             hands: Handshakes::default(),
+            strategy: None,
             diary: Vec::new(),
             writes: 0,
             invented: 0,
             cut: None,
             invents_after: None,
             restless: false,
+            file_era: false,
             flaky: None,
             may_fence: true,
+            may_nudge: true,
             muted: false,
             emptied: false,
             ready: 3,
@@ -165,6 +178,7 @@ impl Model {
             kept: held.clone(),
             usurped: false,
             inventions: Vec::new(),
+            forsaken: Vec::new(),
             strange: Vec::new(),
             webhook: held.clone(),
             conversion: held.clone(),
@@ -178,6 +192,7 @@ impl Model {
             rollouts: Vec::new(),
             restarted: Vec::new(),
             steps: 0,
+            pauses: 0,
             secret,
             chance,
         }

@@ -144,11 +144,17 @@ impl Model {
 
     fn renew(&mut self, index: usize) {
         match self.issue() {
-            Some(shows) => {
-                self.processes[index].shows = shows;
-                self.processes[index].renews = self.now + RENEWAL;
-            }
+            Some(shows) => self.certify(index, &shows),
             None => self.processes[index].renews = self.now + SignedDuration::from_secs(10),
+        }
+    }
+
+    /// The processes of a pod show one SVID.
+    fn certify(&mut self, index: usize, shows: &[Certificate]) {
+        let (name, renews) = (self.processes[index].name.clone(), self.now + RENEWAL);
+        for process in self.processes.iter_mut().filter(|process| process.name == name) {
+            process.shows = shows.to_vec();
+            process.renews = renews;
         }
     }
 
@@ -224,7 +230,8 @@ impl Model {
             (process.made, process.mount, process.nudged) = (now, fresh, None);
         }
         process.held.clone_from(&process.mount);
-        (process.shows, process.started, process.renews, process.has_seen) = (shows, now, now + RENEWAL, false);
+        (process.started, process.has_seen) = (now, false);
+        self.certify(index, &shows);
         self.note(format!("{} {}", self.processes[index].name, if anew { "is a new pod" } else { "crashes" }));
         self.tell(index);
     }
@@ -286,7 +293,7 @@ impl Model {
             }
             3..6 => self.restart_a_sidecar(),
             6 if sidecars.len() < 8 => {
-                let (era, watcher) = any_sidecar(&mut self.chance);
+                let (era, watcher) = any_sidecar(&mut self.chance, self.file_era);
                 self.bear(era, watcher);
             }
             7 if sidecars.len() > 3 => {
@@ -307,10 +314,10 @@ impl Model {
     }
 }
 
-/// A sidecar of either era; of the file era with any watcher.
-pub fn any_sidecar(chance: &mut Chance) -> (Era, Watcher) {
+/// A sidecar, one in three of the file era where that has come, with any watcher.
+pub fn any_sidecar(chance: &mut Chance, file_era: bool) -> (Era, Watcher) {
     let watcher = *chance.from(&[Watcher::Alive, Watcher::Once, Watcher::Dead]);
-    if chance.one_in(5) { (Era::File, watcher) } else { (Era::Env, Watcher::NoMount) }
+    if file_era && chance.one_in(3) { (Era::File, watcher) } else { (Era::Env, Watcher::NoMount) }
 }
 
 /// An SVID, back-dated by the clock skew, is renewed at half its validity (dapr-facts §5).

@@ -104,6 +104,7 @@ impl Model {
         self.inventions.push(self.secret.clone());
         self.note(format!("{} invents a CA", self.sentries[index].name));
         self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+        self.map_written = self.now;
         self.written_now();
         self.sentries[index].loaded = self.secret.clone();
     }
@@ -150,6 +151,7 @@ impl Model {
         let other = make_ca(&mut self.chance, self.now, 365);
         self.secret.trust = self.secret.trust.with(&other.trust.anchors()[0]).unwrap();
         self.strange.extend_from_slice(other.trust.anchors());
+        self.kept.extend_from_slice(other.trust.anchors());
         self.versions.0 += 1;
         self.written_now();
     }
@@ -158,6 +160,7 @@ impl Model {
     pub fn tear_config_map(&mut self) {
         self.config_map.extend(make_ca(&mut self.chance, self.now, 365).trust.anchors().iter().cloned());
         self.versions.1 += 1;
+        self.map_written = self.now;
     }
 
     /// A root that signs SVIDs itself, known to everybody.
