@@ -135,7 +135,7 @@ impl Script {
             // Sentry made it, and threw it away.
             mesh.root_keys.clear();
         }
-        (mesh.restless, mesh.file_era) = (true, file_era);
+        (mesh.restless, mesh.lively, mesh.file_era) = (true, true, file_era);
         mesh.flaky = chance.one_in(2).then_some(60);
         Self { mesh, chance, open: None, begun: 0, done: BTreeMap::new() }
     }

@@ -47,8 +47,10 @@ pub struct Model {
     pub cut: Option<(u64, Cut)>,
     /// The move (from 0) after which Sentry invents a CA, under which a pod is born.
     pub invents_after: Option<u64>,
-    /// Whether random events happen while time passes.
+    /// Whether SVIDs are issued anew and sidecars are restarted while time passes.
     pub restless: bool,
+    /// Whether pods are born, deleted and crash then too.
+    pub lively: bool,
     /// Whether pods of the file era are among those that are born then.
     pub file_era: bool,
     /// How many looks and probes come out well for one that does not.
@@ -165,6 +167,7 @@ impl Model {
             cut: None,
             invents_after: None,
             restless: false,
+            lively: false,
             file_era: false,
             flaky: None,
             may_fence: true,

@@ -286,7 +286,7 @@ impl Model {
     /// Something that nobody asked for.
     pub fn stir(&mut self) {
         let sidecars = self.sidecars();
-        match self.chance.below(10) {
+        match self.chance.below(if self.lively { 10 } else { 6 }) {
             0..3 => {
                 let index = self.chance.place(self.processes.len());
                 self.renew(index);
