@@ -9,61 +9,17 @@ mod model;
 mod prune;
 
 use jiff::SignedDuration;
-use model::{Chance, Cut, Model, Watcher, make_ca};
+use model::{Chance, Cut, LIMITS, Model, Watcher, block_on, go, make_ca, request};
 use mtls::error::Error;
 use mtls::mesh::{Anchors, Answer, Consumer, Role};
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
-    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Scope, Status, Step, Strategy, begin,
-    need, next, plan, run,
+    Ask, Concern, Goal, Left, Mesh, Move, Need, Record, Scope, Status, Step, Strategy, need, next, plan, run,
 };
-
-fn request(inputs: Inputs, days: i64) -> Request {
-    Request {
-        inputs,
-        strategy: None,
-        valid_for: SignedDuration::from_hours(24 * days),
-        restart: None,
-        timeout: SignedDuration::from_secs(300),
-        window: SignedDuration::ZERO,
-        digest: "the same".to_owned(),
-    }
-}
-
-const LIMITS: Limits =
-    Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(300), parallel: 10 };
-
-/// What the command does, without its talk.
-async fn go(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Vec<Left>, Error> {
-    go_within(mesh, ask, request, LIMITS).await
-}
-
-async fn go_within(mesh: &mut Model, ask: Ask, request: &Request, limits: Limits) -> Result<Vec<Left>, Error> {
-    let seen = mesh.observe(&Need { consumers: true, ..Need::default() }).await?;
-    let record = mesh.load().await?;
-    let mut chance = Chance::new(mesh.chance.below(u64::MAX));
-    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
-    let mut record = match begin(ask, request, &seen, record.as_ref(), &mut entropy) {
-        Ok(Begin::Continue(record)) => *record,
-        Ok(Begin::New(proposal)) => Record::open(proposal.goal),
-        Err(why) => return Err(Error::failed(why.to_string())),
-    };
-    mesh.save(&record).await?;
-    let seen = mesh.observe(&need(&record.goal, &seen)).await?;
-    let ended = run(mesh, &mut record, seen, limits, &mut entropy, &mut |_| {}).await?;
-    match ended.outcome {
-        Outcome::Done(left) => Ok(left),
-        other => Err(Error::failed(format!("{other:?}"))),
-    }
-}
 
 fn rotate(mesh: &mut Model, request: &Request) -> Result<Vec<Left>, Error> {
     block_on(go(mesh, Ask::Renew, request))
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 #[test]
@@ -293,6 +249,25 @@ fn a_ca_that_sentry_invented_is_bridged_for_a_control_plane_that_knows_no_other(
     mesh.restart("apps/pod-0");
     let left = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
     assert!(left.iter().any(|left| left.consumer == "apps/pod-0" && left.concern == Concern::InventedSvid), "{left:?}");
+}
+
+#[test]
+fn a_ca_that_sentry_invented_is_bridged_where_the_control_plane_alone_holds_the_kept_one() {
+    let mut mesh = Model::new(35, 365, Watcher::Dead);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let kept = mesh.secret.trust.clone();
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    assert!(mesh.invented > 0);
+    // The operator, whose watcher is dead, holds the first root alone, which only the kept chain reaches.
+    mesh.restart("dapr-system/injector");
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert!(kept.anchors().iter().all(|anchor| mesh.config_map.contains(anchor)), "the kept CA is published again");
+    for index in 0..mesh.processes.len() {
+        mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
+    }
+    assert_eq!(mesh.refusals(), 0, "everybody accepts what is signed now");
 }
 
 #[test]
@@ -647,13 +622,31 @@ fn a_ca_that_sentry_invents_while_an_append_waits_is_bridged_to_the_one_that_eve
     mesh.broken = true;
     mesh.tear();
     (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
-    assert_eq!(mesh.invented, 1);
+    assert!(mesh.invented > 0);
     mesh.restart("apps/pod-0");
     rotate(&mut mesh, &append()).unwrap();
     for index in 0..mesh.processes.len() {
         mesh.processes[index].shows = mesh.secret.issuer.chain.clone();
     }
     assert_eq!(mesh.refusals(), 0, "pods of both CAs accept what is signed now");
+}
+
+#[test]
+fn an_append_waits_for_a_pod_too_that_refuses_what_is_signed_today() {
+    let mut mesh = Model::new(36, 365, Watcher::Alive);
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    mesh.tear();
+    (0..100).for_each(|_| mesh.pass(SignedDuration::from_secs(1)));
+    assert!(mesh.invented > 0);
+    let append = Request { digest: "another".to_owned(), ..append() };
+    rotate(&mut mesh, &append).unwrap_err();
+    (0..3).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let waits = rotate(&mut mesh, &append).unwrap_err().to_string();
+    assert!(waits.contains("apps/pod-3"), "{waits}");
+    mesh.restart("apps/pod-3");
+    rotate(&mut mesh, &append).unwrap();
+    (0..40).for_each(|_| mesh.pass(SignedDuration::from_hours(1)));
+    assert_eq!(mesh.refusals(), 0);
 }
 
 #[test]

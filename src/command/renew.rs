@@ -57,6 +57,10 @@ async fn renew<M: Mesh>(
         }
     }
     before::owners(args.ignore_owners, &seen, ui)?;
+    let seen = match kept.as_ref().and_then(|record| record.doubts(&seen)) {
+        Some(doubts) => mesh.observe(&doubts).await?,
+        None => seen,
+    };
     let mut entropy = entropy();
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
     let mut begun = Begun::say(begun, kept.as_ref(), ui);

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::next::is_switched;
-use super::{Goal, Restart, Scope, Strategy, Trio};
-use crate::mesh::{Consumer, Observed};
-use crate::pki::{Fingerprint, Issuer, PrivateKey, TrustBundle, parse_chain};
+use super::{Goal, Need, Restart, Scope, Strategy, Trio};
+use crate::mesh::{Answer, Consumer, Observed};
+use crate::pki::{Certificate, Fingerprint, Issuer, PrivateKey, TrustBundle, parse_chain};
 
 /// How far a rotation got, as far as only its maker can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,17 +130,32 @@ impl Record {
     /// The trio to carry along where Sentry has invented a CA since: the published root is in neither the target nor
     /// the previous bundle, and somebody (as far as that can be seen) holds only others. `None`: it has not, or what was kept has expired.
     pub fn kept(&self, seen: &Observed) -> Option<Trio> {
-        let live = seen.signing_root()?;
+        let live = self.stranger(seen)?;
+        let kept = self.last_published().filter(|kept| kept.until(seen).is_some())?;
+        let are_gone = !kept.trust.anchors().iter().any(|anchor| seen.published.anchors.contains(anchor));
+        let clings = |consumer: &Consumer| match consumer.held.proven() {
+            Some(held) => !held.contains(live),
+            None => are_gone && consumer.holds == Answer::Proven(true),
+        };
+        (!seen.consumers_complete || seen.consumers.iter().any(clings)).then(|| kept.clone())
+    }
+
+    /// What the control plane must be asked before [`Self::kept`] can tell: whether a process still holds one of the
+    /// kept roots, and so accepts the whole kept chain. `None`: what is published is on record.
+    pub fn doubts(&self, seen: &Observed) -> Option<Need> {
+        self.stranger(seen)?;
+        let holds = self.last_published().map(|kept| kept.issuer.clone());
+        Some(Need { consumers: true, held: true, control_plane: true, holds, ..Need::default() })
+    }
+
+    /// The published root that is in neither the target nor the previous bundle.
+    fn stranger<'a>(&self, seen: &'a Observed) -> Option<&'a Certificate> {
         let previous = self.goal.previous.as_ref();
-        let known = |trio: &Trio| trio.trust.contains(live.fingerprint());
-        if known(&self.goal.target) || previous.is_some_and(known) {
-            return None;
-        }
-        let clings = |consumer: &Consumer| consumer.held.proven().is_some_and(|held| !held.contains(live));
-        if seen.consumers_complete && !seen.consumers.iter().any(clings) {
-            return None;
-        }
-        self.last_published().filter(|kept| kept.until(seen).is_some()).cloned()
+        let known = |root: &Certificate| {
+            let knows = |trio: &Trio| trio.trust.contains(root.fingerprint());
+            knows(&self.goal.target) || previous.is_some_and(knows)
+        };
+        seen.signing_root().filter(|root| !known(root))
     }
 
     /// The trio that Sentry last signed with, as far as the record tells: what was there before where the goal's own was

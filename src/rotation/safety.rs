@@ -67,11 +67,12 @@ pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
         Move::PublishTrust { bundle, issuer } => {
             let mut found = dropped_anchors(bundle, seen);
             if let Some(issuer) = issuer {
-                found.extend(refusals(goal, &issuer.chain, seen));
+                found.extend(refusals(goal, &issuer.chain, seen, false));
             }
             found
         }
-        Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen),
+        // Why: who refuses what is signed today may be brought back before an append's switch, not by it.
+        Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen, goal.strategy == Strategy::Append),
         Move::Nudge | Move::Restart { .. } | Move::RestartApplications { .. } => Vec::new(),
     }
 }
@@ -91,7 +92,8 @@ fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
         .collect()
 }
 
-fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed) -> Vec<Break> {
+/// `strictly`: those count too that refuse what is published.
+fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed, strictly: bool) -> Vec<Break> {
     let mut known: Vec<(Anchors, Profile, Option<String>)> = Vec::new();
     let mut found = Vec::new();
     for consumer in seen.consumers.iter().chain(&unseen(seen)) {
@@ -102,7 +104,11 @@ fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed) -> Vec<Break> {
         let profile = consumer.role.profile();
         for anchors in possible(goal, consumer, seen) {
             let place = known.iter().position(|(a, p, _)| *p == profile && *a == anchors).unwrap_or_else(|| {
-                known.push((Arc::clone(&anchors), profile, shortened(goal, chain, &anchors, profile, seen)));
+                let verdict = shortened(goal, chain, &anchors, profile, seen).or_else(|| {
+                    let refusal = seen.until(chain, &anchors, profile).err().filter(|_| strictly)?;
+                    Some(format!("would refuse the new chain: {refusal}"))
+                });
+                known.push((Arc::clone(&anchors), profile, verdict));
                 known.len() - 1
             });
             let verdict = known[place].2.clone();

@@ -32,11 +32,15 @@ pub struct App {
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 impl App {
-    pub fn new(n: u32) -> Self {
+    pub fn new(n: usize) -> Self {
         let name = format!("app-{n}");
         let takes = SignedDuration::from_secs(3);
         let (restarted, replaced) = (None, None);
         Self { name, restarts: 0, hangs: false, takes, whole: true, undone: false, blocker: None, restarted, replaced }
+    }
+
+    pub fn next(&self) -> Option<Timestamp> {
+        self.replaced.filter(|_| !self.hangs)
     }
 
     fn pod(&self) -> String {

@@ -1,11 +1,16 @@
 //! Applications that are restarted in waves, after the control plane and never against a stale injector.
 
-use mtls::rotation::{Blocked, Run, blocked, due};
+use mtls::rotation::{Blocked, Limits, Outcome, Run, blocked, due};
 
 use super::*;
 
 fn all() -> Request {
     Request { restart: Some(Scope::All), ..append() }
+}
+
+async fn go_within(mesh: &mut Model, ask: Ask, request: &Request, limits: Limits) -> Result<Vec<Left>, Error> {
+    mesh.limits = limits;
+    go(mesh, ask, request).await
 }
 
 /// What `mtls restart` does, without its talk.
@@ -38,7 +43,7 @@ fn an_append_that_restarts_everything_completes_by_itself_and_breaks_no_handshak
             assert_eq!(mesh.secret.issuer.chain.len(), 1, "no bridge");
             assert_eq!(mesh.restarts(), [1; 4], "each once");
             (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
-            assert!(mesh.handshakes > 0 && mesh.invented == 0);
+            assert!(mesh.hands.pairs > 0 && mesh.invented == 0);
         }
     }
 }

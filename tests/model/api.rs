@@ -1,0 +1,257 @@
+//! What the API server does with a run's writes, and where it fails: the tests' `Mesh`.
+
+use jiff::SignedDuration;
+use mtls::error::Error;
+use mtls::mesh::{Era, Observed, Pair, Role};
+use mtls::rotation::{Mesh, Move, Need, Record, Strategy, Trio};
+
+use super::{Model, Process, control_plane};
+
+/// What happens to a run at one of its writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It is killed, as by kill -9: before the write, between the halves of the pair, after it.
+    Before,
+    BetweenThePair,
+    After,
+    /// A signal comes while the write is on its way: the run stops before the next move.
+    Signal,
+    /// The write takes place, and what became of it is not known.
+    Lost,
+    /// The write is refused to the end (409, 429, 5xx). A half that was made is taken back.
+    Refused,
+}
+
+impl Cut {
+    fn kills(self) -> bool {
+        matches!(self, Self::Before | Self::BetweenThePair | Self::After)
+    }
+}
+
+/// By then the Lease of a run that was killed has run out.
+const LEASE: SignedDuration = SignedDuration::from_secs(61);
+/// More pauses than any run makes between two moves.
+const MOST_PAUSES: u32 = 2000;
+/// What one request takes.
+const REQUEST: SignedDuration = SignedDuration::from_millis(50);
+/// How long a fence stands after the pair is whole, for a Sentry that is storing.
+const SENTRY_STORES: SignedDuration = SignedDuration::from_secs(1);
+
+impl Model {
+    fn cut_here(&mut self) -> Option<Cut> {
+        let here = self.steps;
+        self.steps += 1;
+        let cut = self.cut.filter(|(at, cut)| *at == here && *cut != Cut::Signal).map(|(_, cut)| cut);
+        if let Some(cut) = cut {
+            self.note(format!("the run is cut: {cut:?}"));
+            self.killed = cut.kills();
+        }
+        cut
+    }
+
+    fn publish_trust(&mut self, step: &Move, seen: &Observed, cut: Option<Cut>) -> Result<(), Error> {
+        let Move::PublishTrust { bundle, issuer } = step else { return Ok(()) };
+        if self.may_fence {
+            self.fenced = Some(self.now);
+        } else if seen.published.pair == Pair::Equal && Trio::published(seen).is_some_and(|t| t.until(seen).is_some()) {
+            self.rest(seen)?;
+        }
+        if cut == Some(Cut::Before) {
+            return Ok(());
+        }
+        self.check_versions(seen)?;
+        self.config_map = bundle.anchors().to_vec();
+        self.emptied = false;
+        self.map_written = self.now;
+        self.versions.1 += 1;
+        self.remount();
+        if cut == Some(Cut::BetweenThePair) {
+            return Ok(());
+        }
+        self.pass(REQUEST);
+        if cut == Some(Cut::Refused) || self.versions.0.to_string() != seen.published.secret.0 {
+            self.config_map = self.secret.trust.anchors().to_vec();
+            self.versions.1 += 1;
+            return Err(Error::failed("the Secret was not written; the ConfigMap follows it again"));
+        }
+        self.secret.trust = bundle.clone();
+        if let Some(issuer) = issuer {
+            self.secret.issuer = issuer.clone();
+        }
+        self.versions.0 += 1;
+        self.written_now();
+        if self.strategy_on_record() == Some(Strategy::Prune) {
+            self.kept.retain(|anchor| bundle.contains(anchor.fingerprint()));
+        }
+        self.keep(bundle.anchors());
+        Ok(())
+    }
+
+    fn strategy_on_record(&self) -> Option<Strategy> {
+        self.record.as_ref().map(|data| Record::from_data(data).unwrap().goal.strategy)
+    }
+
+    /// From now on these must not leave the bundle. What a broken mesh had is let go.
+    fn keep(&mut self, anchors: &[mtls::pki::Certificate]) {
+        if self.broken {
+            self.kept.clear();
+        }
+        self.kept.extend(anchors.iter().filter(|anchor| !self.kept.contains(anchor)).cloned().collect::<Vec<_>>());
+        self.usurped &= !self.kept.iter().all(|anchor| anchors.contains(anchor));
+    }
+
+    /// A record without the CA that Sentry overwrote takes the place of the one that has it. From now on that CA is
+    /// gone, which is right where nobody is seen to hold it alone.
+    fn forsake(&mut self, record: &Record) {
+        let trust = &record.goal.target.trust;
+        if !self.usurped || self.kept.iter().all(|anchor| trust.contains(anchor.fingerprint())) {
+            return;
+        }
+        let is_asked = |process: &Process| match process.role {
+            Role::Sidecar { era, .. } => era == Era::Env,
+            Role::EtcdPeer => false,
+            _ => !self.muted && self.flaky.is_none(),
+        };
+        let clings =
+            |process: &&Process| is_asked(process) && !process.held.iter().any(|a| trust.contains(a.fingerprint()));
+        let clings = self.processes.iter().find(clings);
+        assert!(self.broken || clings.is_none(), "a CA is given up that {} holds alone", clings.unwrap().name);
+        self.forsaken.append(&mut self.kept);
+        self.usurped = false;
+    }
+
+    /// Without a fence: waits until Sentry is not about to read the pair.
+    fn rest(&mut self, seen: &Observed) -> Result<(), Error> {
+        for _ in 0..300 {
+            if self.is_at_rest() {
+                return Ok(());
+            }
+            self.pass(SignedDuration::from_secs(1));
+            self.check_versions(seen)?;
+        }
+        Err(Error::failed("Sentry is not at rest"))
+    }
+
+    fn check_versions(&self, seen: &Observed) -> Result<(), Error> {
+        let now = self.published();
+        if (&seen.published.secret, &seen.published.config_map) == (&now.secret, &now.config_map) {
+            return Ok(());
+        }
+        Err(Error::failed("the trust bundle was changed since it was looked at"))
+    }
+
+    fn mutate(&mut self, step: &Move, seen: &Observed, cut: Option<Cut>) -> Result<(), Error> {
+        if matches!(step, Move::PublishTrust { .. }) {
+            return self.publish_trust(step, seen, cut);
+        }
+        if matches!(cut, Some(Cut::Before | Cut::Refused)) {
+            return Ok(());
+        }
+        match step {
+            Move::PublishTrust { .. } => {}
+            Move::PublishIssuer { issuer } => {
+                self.check_versions(seen)?;
+                assert!(self.is_whole(), "the issuer is switched beside an unequal pair");
+                self.secret.issuer = issuer.clone();
+                self.versions.0 += 1;
+                self.written_now();
+            }
+            Move::Nudge => self.nudge(),
+            Move::RestartApplications { workloads } => self.restart_applications(workloads),
+            Move::Restart { workload } => {
+                self.restarted.push((workload.clone(), self.now));
+                if let Some((_, role)) = control_plane().into_iter().find(|(name, _)| name == workload) {
+                    self.roll(&role);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sentry invents a CA, and a pod is born under it.
+    fn invent(&mut self) {
+        (self.broken, self.fenced) = (true, None);
+        self.tear();
+        self.reload_all();
+        let (held, shows) = (self.config_map.clone(), self.secret.issuer.chain.clone());
+        let born = self.processes.iter_mut().find(|process| process.name == "apps/pod-0").unwrap();
+        (born.held, born.shows, born.made, born.started) = (held, shows, self.now, self.now);
+    }
+
+    /// Gives Sentry back its right to write, unless it would invent a CA.
+    fn lift(&mut self) {
+        if let Some(since) = self.fenced.filter(|_| self.is_whole()) {
+            if since.max(self.written) + SENTRY_STORES > self.now {
+                self.pass(SENTRY_STORES);
+            }
+            self.fenced = None;
+        }
+    }
+}
+
+impl Mesh for Model {
+    async fn observe(&mut self, need: &Need) -> Result<Observed, Error> {
+        self.pass(SignedDuration::from_millis(100));
+        self.look(need)
+    }
+
+    async fn apply(&mut self, step: &Move, seen: &Observed) -> Result<(), Error> {
+        let here = self.steps;
+        self.note(format!("move {here}: {step}"));
+        self.pauses = 0;
+        let cut = self.cut_here();
+        self.mutate(step, seen, cut)?;
+        self.writes += u64::from(cut != Some(Cut::Before));
+        if self.invents_after == Some(here) {
+            self.invent();
+        }
+        self.shake_hands();
+        cut.map_or(Ok(()), |cut| Err(Error::failed(format!("cut at a move: {cut:?}"))))
+    }
+
+    async fn lock(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.locked) {
+            self.pass(LEASE);
+        }
+        (self.locked, self.killed) = (true, false);
+        self.lift();
+        Ok(())
+    }
+
+    async fn unlock(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.killed) {
+            self.lift();
+            self.locked = false;
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self) -> Result<Option<Record>, Error> {
+        Ok(self.record.as_ref().map(|data| Record::from_data(data).unwrap()))
+    }
+
+    async fn save(&mut self, record: &Record) -> Result<(), Error> {
+        let cut = self.cut_here();
+        if matches!(cut, Some(Cut::Before | Cut::Refused)) {
+            return Err(Error::failed("cut before a record"));
+        }
+        self.forsake(record);
+        self.record = Some(record.to_data());
+        self.writes += 1;
+        self.note(format!("record: {} {:?}", record.goal.strategy.word(), record.status));
+        cut.map_or(Ok(()), |_| Err(Error::failed("cut after a record")))
+    }
+
+    async fn pause(&mut self) {
+        self.pauses += 1;
+        assert!(self.pauses < MOST_PAUSES, "the run waits for ever");
+        self.pass(SignedDuration::from_secs(1));
+        if self.fenced.is_some_and(|since| since.max(self.written) + SENTRY_STORES <= self.now) {
+            self.lift();
+        }
+    }
+
+    fn interrupted(&self) -> Option<u8> {
+        self.cut.filter(|(at, cut)| *cut == Cut::Signal && self.steps > *at).map(|_| 15)
+    }
+}

@@ -1,0 +1,326 @@
+//! Pods: mounts that lag, watchers that live, see one change or none, SVIDs that are renewed, births, deaths, rollouts.
+
+use jiff::{SignedDuration, Timestamp};
+use mtls::mesh::{Era, Role};
+use mtls::pki::Certificate;
+
+use super::{Chance, Model, SKEW, TTL};
+
+/// Whether a process sees its mount change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    Alive,
+    /// Sees the first change of its life, and no other (dapr-facts §2).
+    Once,
+    Dead,
+    NoMount,
+}
+
+/// A process that talks TLS with the others. Those of one pod have one name.
+#[derive(Clone)]
+pub struct Process {
+    pub role: Role,
+    pub name: String,
+    pub held: Vec<Certificate>,
+    pub shows: Vec<Certificate>,
+    pub watcher: Watcher,
+    /// Whether it is being deleted, and talks until it is gone.
+    pub leaving: bool,
+    /// By how much its clock differs.
+    pub skew: SignedDuration,
+    /// When its pod was made, and when it started itself.
+    pub made: Timestamp,
+    pub started: Timestamp,
+    pub nudged: Option<String>,
+    /// What its files say, whatever it has read of them.
+    mount: Vec<Certificate>,
+    /// Whether its watcher has seen a change.
+    has_seen: bool,
+    pub gone: Option<Timestamp>,
+    pub renews: Timestamp,
+    pub refresh: Option<Timestamp>,
+}
+
+impl Process {
+    pub fn new(role: Role, name: &str, watcher: Watcher, held: &[Certificate], shows: &[Certificate]) -> Self {
+        Self {
+            role,
+            name: name.to_owned(),
+            held: held.to_vec(),
+            shows: shows.to_vec(),
+            watcher,
+            leaving: false,
+            skew: SignedDuration::ZERO,
+            made: Timestamp::MIN,
+            started: Timestamp::MIN,
+            nudged: None,
+            mount: held.to_vec(),
+            has_seen: false,
+            gone: None,
+            renews: Timestamp::MAX,
+            refresh: None,
+        }
+    }
+
+    pub fn is_sidecar(&self) -> bool {
+        matches!(self.role, Role::Sidecar { .. })
+    }
+
+    pub fn next(&self) -> Option<Timestamp> {
+        [Some(self.renews), self.gone, self.refresh].into_iter().flatten().min()
+    }
+
+    /// Whether its pod mounts the `ConfigMap`, so that its kubelet can be nudged.
+    pub fn mounts_the_map(&self) -> bool {
+        self.watcher != Watcher::NoMount && !self.is_sidecar() && self.role != Role::EtcdPeer
+    }
+}
+
+pub fn sidecar(era: Era) -> Role {
+    Role::Sidecar { era, app_id: "app".to_owned() }
+}
+
+impl Model {
+    /// What is due in pods.
+    pub fn run_pods(&mut self) {
+        let now = self.now;
+        self.processes.retain(|process| process.gone.is_none_or(|gone| gone > now));
+        for index in 0..self.processes.len() {
+            if self.processes[index].refresh.is_some_and(|at| at <= now) {
+                self.refresh(index);
+            }
+            if self.processes[index].renews <= now {
+                self.renew(index);
+            }
+        }
+        while let Some(place) = self.rollouts.iter().position(|(at, _)| *at <= now) {
+            let (_, name) = self.rollouts.remove(place);
+            self.restart_pod(&name);
+        }
+    }
+
+    fn refresh(&mut self, index: usize) {
+        let fresh = if self.processes[index].is_sidecar() { &self.distributed } else { &self.config_map };
+        let process = &mut self.processes[index];
+        process.refresh = None;
+        if process.mount == *fresh {
+            return;
+        }
+        process.mount.clone_from(fresh);
+        let sees = process.watcher == Watcher::Alive || process.watcher == Watcher::Once && !process.has_seen;
+        process.has_seen = true;
+        if sees {
+            process.held.clone_from(fresh);
+            self.note(format!("{} sees its mount change", self.processes[index].name));
+            self.tell(index);
+        }
+    }
+
+    /// What others do with what a process holds: the injector and the operator patch a `caBundle`, the operator
+    /// distributes.
+    fn tell(&mut self, index: usize) {
+        let held = self.processes[index].held.clone();
+        match self.processes[index].role {
+            Role::Injector => self.webhook = held,
+            Role::Operator => {
+                self.conversion.clone_from(&held);
+                self.distributed = held;
+                self.remount();
+            }
+            _ => {}
+        }
+    }
+
+    /// A kubelet refreshes its mounts in its own time. A change does not put off a refresh that is due.
+    pub fn remount(&mut self) {
+        for index in 0..self.processes.len() {
+            let at = self.now + self.chance.seconds(14, 79);
+            let process = &mut self.processes[index];
+            if process.watcher != Watcher::NoMount {
+                process.refresh = Some(process.refresh.map_or(at, |due| due.min(at)));
+            }
+        }
+    }
+
+    fn renew(&mut self, index: usize) {
+        match self.issue() {
+            Some(shows) => self.certify(index, &shows),
+            None => self.processes[index].renews = self.now + SignedDuration::from_secs(10),
+        }
+    }
+
+    /// The processes of a pod show one SVID.
+    fn certify(&mut self, index: usize, shows: &[Certificate]) {
+        let (name, renews) = (self.processes[index].name.clone(), self.now + RENEWAL);
+        for process in self.processes.iter_mut().filter(|process| process.name == name) {
+            process.shows = shows.to_vec();
+            process.renews = renews;
+        }
+    }
+
+    /// The pods of a role, the leaving ones left out.
+    pub fn pods(&self, is_theirs: impl Fn(&Role) -> bool) -> Vec<String> {
+        let theirs = self.processes.iter().filter(|p| is_theirs(&p.role) && p.role != Role::EtcdPeer && !p.leaving);
+        let sentries = self.sentries.iter().filter(|_| is_theirs(&Role::Sentry)).map(|sentry| &sentry.name);
+        theirs.map(|process| &process.name).chain(sentries).cloned().collect()
+    }
+
+    pub fn sidecars(&self) -> Vec<String> {
+        self.pods(|role| matches!(role, Role::Sidecar { .. }))
+    }
+
+    /// Restarts one sidecar: its anchors come from the injector, its SVID from any Sentry replica.
+    pub fn restart_a_sidecar(&mut self) {
+        let sidecars = self.sidecars();
+        let name = self.chance.from(&sidecars).clone();
+        self.restart_pod(&name);
+    }
+
+    /// Restarts the whole control plane, as after the loss of a node.
+    pub fn restart_control_plane(&mut self) {
+        self.now += SignedDuration::from_secs(1);
+        for name in self.pods(Role::is_control_plane) {
+            self.restart_pod(&name);
+        }
+    }
+
+    /// Restarts a pod.
+    pub fn restart(&mut self, name: &str) {
+        assert!(self.processes.iter().any(|p| p.name == name), "there is no pod {name}");
+        self.restart_pod(name);
+        self.shake_hands();
+    }
+
+    pub fn restart_pod(&mut self, name: &str) {
+        if let Some(index) = self.sentries.iter().position(|sentry| sentry.name == name) {
+            return self.start_sentry(index);
+        }
+        for index in 0..self.processes.len() {
+            if self.processes[index].name == name {
+                self.start(index, true);
+            }
+        }
+    }
+
+    /// A container crashes and starts again in its old pod.
+    pub fn crash(&mut self, name: &str) {
+        for index in 0..self.processes.len() {
+            if self.processes[index].name == name {
+                self.start(index, false);
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize, anew: bool) {
+        let Some(shows) = self.issue() else {
+            self.rollouts.push((self.now + SignedDuration::from_secs(10), self.processes[index].name.clone()));
+            return;
+        };
+        let injectors: Vec<usize> =
+            (0..self.processes.len()).filter(|i| self.processes[*i].role == Role::Injector).collect();
+        let injected = self.processes[*self.chance.from(&injectors)].held.clone();
+        let (now, config_map, distributed) = (self.now, self.config_map.clone(), self.distributed.clone());
+        let process = &mut self.processes[index];
+        let fresh = match process.role {
+            Role::Sidecar { era: Era::Env, .. } => injected,
+            Role::Sidecar { era: Era::File, .. } => distributed,
+            Role::Injector if self.stale_injector => injected,
+            _ => config_map,
+        };
+        if anew {
+            (process.made, process.mount, process.nudged) = (now, fresh, None);
+        }
+        process.held.clone_from(&process.mount);
+        (process.started, process.has_seen) = (now, false);
+        self.certify(index, &shows);
+        self.note(format!("{} {}", self.processes[index].name, if anew { "is a new pod" } else { "crashes" }));
+        self.tell(index);
+    }
+
+    /// A pod comes that was not there.
+    pub fn bear(&mut self, era: Era, watcher: Watcher) {
+        let name = format!("apps/pod-{}", self.born);
+        self.born += 1;
+        self.processes.push(Process::new(sidecar(era), &name, watcher, &[], &[]));
+        self.start(self.processes.len() - 1, true);
+        // Why: without Sentry it does not start.
+        self.processes.retain(|process| !process.shows.is_empty());
+    }
+
+    /// Deletes a pod, which is gone after `grace`.
+    pub fn die(&mut self, name: &str, grace: SignedDuration) {
+        let gone = Some(self.now + grace);
+        self.note(format!("{name} is deleted"));
+        for process in self.processes.iter_mut().filter(|process| process.name == name) {
+            process.leaving = true;
+            process.gone = gone;
+        }
+    }
+
+    /// Makes every pod of a role a new one, one after the other.
+    pub fn roll(&mut self, role: &Role) {
+        let mut at = self.now;
+        for name in self.pods(|other| other == role) {
+            at += SignedDuration::from_secs(1);
+            self.rollouts.push((at, name));
+        }
+    }
+
+    pub fn is_rolling(&self, role: &Role) -> bool {
+        let theirs = self.pods(|other| other == role);
+        self.rollouts.iter().any(|(_, name)| theirs.contains(name))
+    }
+
+    pub fn nudge(&mut self) {
+        let mark = self.published().mark();
+        let (now, chance) = (self.now, &mut self.chance);
+        for sentry in &mut self.sentries {
+            sentry.nudged = Some(mark.clone());
+            sentry.refresh(now + chance.seconds(0, 1));
+        }
+        for process in self.processes.iter_mut().filter(|p| p.mounts_the_map()) {
+            process.nudged = Some(mark.clone());
+            process.refresh = Some(now + chance.seconds(0, 1));
+        }
+    }
+
+    /// Something that nobody asked for.
+    pub fn stir(&mut self) {
+        let sidecars = self.sidecars();
+        match self.chance.below(if self.lively { 10 } else { 6 }) {
+            0..3 => {
+                let index = self.chance.place(self.processes.len());
+                self.renew(index);
+            }
+            3..6 => self.restart_a_sidecar(),
+            6 if sidecars.len() < 8 => {
+                let (era, watcher) = any_sidecar(&mut self.chance, self.file_era);
+                self.bear(era, watcher);
+            }
+            7 if sidecars.len() > 3 => {
+                let (name, grace) = (self.chance.from(&sidecars).clone(), self.chance.seconds(0, 40));
+                self.die(&name, grace);
+            }
+            8 => {
+                let pods = self.pods(Role::is_control_plane);
+                let name = self.chance.from(&pods).clone();
+                self.restart_pod(&name);
+            }
+            _ => {
+                let pods = self.pods(|_| true);
+                let name = self.chance.from(&pods).clone();
+                self.crash(&name);
+            }
+        }
+    }
+}
+
+/// A sidecar, one in three of the file era where that has come, with any watcher.
+pub fn any_sidecar(chance: &mut Chance, file_era: bool) -> (Era, Watcher) {
+    let watcher = *chance.from(&[Watcher::Alive, Watcher::Once, Watcher::Dead]);
+    if file_era && chance.one_in(3) { (Era::File, watcher) } else { (Era::Env, Watcher::NoMount) }
+}
+
+/// An SVID, back-dated by the clock skew, is renewed at half its validity (dapr-facts §5).
+pub const RENEWAL: SignedDuration =
+    SignedDuration::from_mins(i64::midpoint(TTL.as_mins(), SKEW.as_mins()) - SKEW.as_mins());

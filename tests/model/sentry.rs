@@ -1,0 +1,215 @@
+//! Sentry: reads two objects in two requests, invents a CA where they differ and stores it over whatever is there by
+//! then; replicas that reload in their own time; a fence that keeps them from storing.
+
+use jiff::{SignedDuration, Timestamp};
+use mtls::pki::{Certificate, Issuer, PrivateKey, TrustBundle, Validity, issuer, root};
+use mtls::rotation::Trio;
+
+use super::{Chance, Model, SKEW};
+
+pub struct Sentry {
+    pub name: String,
+    pub loaded: Trio,
+    /// When it will reload. Its watcher tells of each file name by itself: a refresh of its mount makes it reload four
+    /// times, two seconds apart.
+    pub reloads: Vec<Timestamp>,
+    pub nudged: Option<String>,
+    pub started: Timestamp,
+    /// When it stores the CA that it is making.
+    pub stores: Option<Timestamp>,
+    /// Not allowed to store, it has exited, and starts again then.
+    pub starts: Option<Timestamp>,
+}
+
+impl Sentry {
+    pub fn new(name: String, loaded: Trio, started: Timestamp) -> Self {
+        Self { name, loaded, reloads: Vec::new(), nudged: None, started, stores: None, starts: None }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.starts.is_none()
+    }
+
+    /// Whether it may be about to read the objects, or has just started.
+    fn is_busy(&self, now: Timestamp) -> bool {
+        let is_new = now.duration_since(self.started) < SignedDuration::from_secs(10);
+        is_new || !self.is_up() || self.stores.is_some()
+    }
+
+    /// Its mount changes at `refresh`.
+    pub fn refresh(&mut self, refresh: Timestamp) {
+        let later = |seconds: i64| refresh + SignedDuration::from_millis(500) + SignedDuration::from_secs(seconds);
+        self.reloads.extend([2, 4, 6, 8].map(later));
+        self.reloads.sort_unstable();
+    }
+
+    pub fn next(&self) -> Option<Timestamp> {
+        [self.reloads.first().copied(), self.stores, self.starts].into_iter().flatten().min()
+    }
+}
+
+impl Model {
+    /// What is due at Sentry.
+    pub fn run_sentries(&mut self) {
+        let now = self.now;
+        for index in 0..self.sentries.len() {
+            let due = self.sentries[index].reloads.iter().filter(|at| **at <= now).count();
+            if self.sentries[index].starts.is_some_and(|at| at <= now) {
+                self.start_sentry(index);
+            } else if due > 0 {
+                self.sentries[index].reloads.drain(..due);
+                if self.sentries[index].is_up() {
+                    self.read(index);
+                }
+            }
+            if self.sentries[index].stores.is_some_and(|at| at <= now) {
+                self.store(index);
+            }
+        }
+    }
+
+    /// A replica starts, for whatever reason.
+    pub fn start_sentry(&mut self, index: usize) {
+        let sentry = &mut self.sentries[index];
+        (sentry.started, sentry.starts, sentry.nudged) = (self.now, None, None);
+        sentry.reloads.clear();
+        self.note(format!("{} starts", self.sentries[index].name));
+        self.read(index);
+    }
+
+    /// It reads Secret and `ConfigMap`. Where they differ it makes a CA, which takes it some requests.
+    fn read(&mut self, index: usize) {
+        if self.is_whole() {
+            self.sentries[index].loaded = self.secret.clone();
+            self.note(format!("{} reads the pair", self.sentries[index].name));
+        } else if self.sentries[index].stores.is_none() {
+            self.sentries[index].stores = Some(self.now + SignedDuration::from_millis(100));
+            self.note(format!("{} reads an unequal pair", self.sentries[index].name));
+        }
+    }
+
+    /// It stores the CA that it made over whatever is there, or exits where a fence keeps it from that.
+    fn store(&mut self, index: usize) {
+        self.sentries[index].stores = None;
+        if self.fenced.is_some() {
+            self.note(format!("{} may not store a CA, and exits", self.sentries[index].name));
+            self.sentries[index].starts = Some(self.now + SignedDuration::from_secs(10));
+            return;
+        }
+        self.secret = make_ca(&mut self.chance, self.now, 365);
+        self.config_map = self.secret.trust.anchors().to_vec();
+        self.invented += 1;
+        self.usurped = true;
+        self.kept.retain(|anchor| !self.strange.contains(anchor));
+        self.inventions.push(self.secret.clone());
+        self.note(format!("{} invents a CA", self.sentries[index].name));
+        self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+        self.map_written = self.now;
+        self.written_now();
+        self.sentries[index].loaded = self.secret.clone();
+    }
+
+    /// Every replica reloads, and what it finds takes effect at once.
+    pub fn reload_all(&mut self) {
+        for index in 0..self.sentries.len() {
+            self.read(index);
+            if self.sentries[index].stores.is_some() {
+                self.store(index);
+            }
+        }
+    }
+
+    /// The chain of an SVID from any replica that is up.
+    pub fn issue(&mut self) -> Option<Vec<Certificate>> {
+        let up: Vec<usize> = (0..self.sentries.len()).filter(|index| self.sentries[*index].is_up()).collect();
+        let index = (!up.is_empty()).then(|| *self.chance.from(&up))?;
+        Some(self.sentries[index].loaded.issuer.chain.clone())
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.config_map == self.secret.trust.anchors()
+    }
+
+    /// Whether Sentry is known not to read the objects now: what a caller waits for who may not fence it.
+    pub fn is_at_rest(&self) -> bool {
+        self.now.duration_since(self.written) >= SignedDuration::from_secs(90 + 15)
+            && !self.sentries.iter().any(|sentry| sentry.is_busy(self.now))
+    }
+
+    /// The Secret was written: every replica's mount follows in its own time.
+    pub fn written_now(&mut self) {
+        self.written = self.now;
+        for index in 0..self.sentries.len() {
+            let lag = self.chance.seconds(14, 79);
+            self.sentries[index].refresh(self.now + lag);
+        }
+        self.remount();
+    }
+
+    /// A torn pair: the Secret's anchors change and the `ConfigMap`'s do not.
+    pub fn tear(&mut self) {
+        let other = make_ca(&mut self.chance, self.now, 365);
+        self.secret.trust = self.secret.trust.with(&other.trust.anchors()[0]).unwrap();
+        self.strange.extend_from_slice(other.trust.anchors());
+        self.kept.extend_from_slice(other.trust.anchors());
+        self.versions.0 += 1;
+        self.written_now();
+    }
+
+    /// The other way round: the `ConfigMap` has an anchor that the Secret lacks.
+    pub fn tear_config_map(&mut self) {
+        self.config_map.extend(make_ca(&mut self.chance, self.now, 365).trust.anchors().iter().cloned());
+        self.versions.1 += 1;
+        self.map_written = self.now;
+    }
+
+    /// A root that signs SVIDs itself, known to everybody.
+    pub fn be_its_own_issuer(&mut self) {
+        let validity = Validity { not_before: self.now - SKEW, not_after: self.now + SignedDuration::from_hours(2400) };
+        let mut chance = Chance::new(self.chance.below(u64::MAX));
+        let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+        let key = PrivateKey::generate(&mut entropy);
+        let own = root("cluster.local", &key, &validity, &mut entropy).unwrap();
+        let trust = TrustBundle::from_anchors(vec![own.clone()]).unwrap();
+        self.secret = Trio { trust, issuer: Issuer { chain: vec![own.clone()], key } };
+        self.config_map = vec![own.clone()];
+        for process in &mut self.processes {
+            process.held = vec![own.clone()];
+            process.shows = vec![own.clone()];
+        }
+        for sentry in &mut self.sentries {
+            sentry.loaded = self.secret.clone();
+        }
+        self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+    }
+
+    /// An issuer under the live root, whose key is given, that ended an hour ago.
+    pub fn expire_issuer(&mut self, root_key: &PrivateKey) {
+        let hour = SignedDuration::from_hours(1);
+        let validity = Validity { not_before: self.now - hour * 2, not_after: self.now - hour };
+        let mut chance = Chance::new(self.chance.below(u64::MAX));
+        let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+        let key = PrivateKey::generate(&mut entropy);
+        let root = &self.secret.trust.anchors()[0];
+        let ended = issuer(root, root_key, "cluster.local", "dapr-system", &key, &validity, &mut entropy).unwrap();
+        self.secret.issuer.chain[0] = ended;
+        self.secret.issuer.key = key;
+        self.versions.0 += 1;
+    }
+}
+
+/// A CA as Sentry makes it.
+pub fn make_ca(chance: &mut Chance, now: Timestamp, days: i64) -> Trio {
+    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| chance.fill(bytes));
+    ca_with(&key, chance, now, days)
+}
+
+/// The same with a root key that somebody keeps.
+pub fn ca_with(root_key: &PrivateKey, chance: &mut Chance, now: Timestamp, days: i64) -> Trio {
+    let validity = Validity { not_before: now - SKEW, not_after: now + SignedDuration::from_hours(24 * days) };
+    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+    let root = root("cluster.local", root_key, &validity, &mut entropy).unwrap();
+    let key = PrivateKey::generate(&mut entropy);
+    let certificate = issuer(&root, root_key, "cluster.local", "dapr-system", &key, &validity, &mut entropy).unwrap();
+    Trio { trust: TrustBundle::from_anchors(vec![root]).unwrap(), issuer: Issuer { chain: vec![certificate], key } }
+}
