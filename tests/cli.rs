@@ -355,6 +355,25 @@ fn an_abort_puts_the_issuer_back_and_leaves_the_anchors() {
     assert_eq!(blocks(&trust), blocks(&new[0]), "both roots stay");
 }
 
+/// Nobody can see who holds what in a directory, so that the one who stands for all of them must be allowed by number.
+#[test]
+fn a_prune_of_a_directory_wants_to_be_told_how_many_may_break() {
+    let home = with_ca(90);
+    run("prune --certs-dir certs --yes", home.path(), 0);
+    run("rotate --certs-dir certs", home.path(), 0);
+    let before = trio(&home.path().join("certs"));
+    let (_, stderr) = run("prune --certs-dir certs --yes", home.path(), 1);
+    assert!(stderr.contains("sidecar that cannot be seen") && stderr.contains("`--force=1`"), "{stderr}");
+    run("prune --certs-dir certs --force=1", home.path(), 2);
+    assert_eq!(trio(&home.path().join("certs")), before, "nothing was changed");
+    let (stdout, _) = run("prune --certs-dir certs --force=1 --yes", home.path(), 0);
+    assert!(stdout.starts_with("Retired what nobody needs any more. Trusted from now on: "), "{stdout}");
+    let count = |bytes: &[u8]| String::from_utf8_lossy(bytes).matches("BEGIN CERTIFICATE").count();
+    let [anchors, chain, key] = trio(&home.path().join("certs"));
+    assert_eq!((count(&anchors), count(&chain)), (1, 1));
+    assert_eq!(key, before[2], "the issuer stays");
+}
+
 #[test]
 fn export_writes_private_files_and_no_more() {
     let home = with_ca(90);

@@ -118,7 +118,7 @@ fn refused(goal: &Goal, found: &[Break], seen: &Observed) -> Error {
     if found.iter().all(|found| found.may_be_allowed) {
         let count = found.len();
         error = error.hint(format!(
-            "`--force={count}` retires all the same; those {count} may then refuse calls, or be refused"
+            "`--force={count}` retires all the same; whoever is named above may then refuse calls, or be refused"
         ));
     }
     error

@@ -310,7 +310,7 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
         .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
-    if Goal::prune(&ended.seen, None).is_ok() {
+    if !ended.seen.is_directory() && Goal::prune(&ended.seen, None).is_ok() {
         let from = goal.last_former_svid(&ended.seen).map_or_else(String::new, |from| format!(" from {from} on, or"));
         ui.say(&format!(
             "`mtls prune` can retire what is older{from} as soon as everything has been restarted since the switch"
