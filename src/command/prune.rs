@@ -8,7 +8,7 @@ use super::{Place, Renewing, before, entropy, renew, tell};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
-use crate::mesh::{Observed, Phase};
+use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
 use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
@@ -36,7 +36,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     let Some(mut goal) = goal(&seen, kept.as_ref())? else {
         return nothing(args, &seen, ui);
     };
-    let seen = mesh.observe(&need(&goal, &seen)).await?;
+    let seen = look(mesh, args, &need(&goal, &seen)).await?;
     let mut staying = seen.clone();
     staying.consumers.retain(|consumer| consumer.phase != Phase::Terminating);
     let found = obstacles(&goal, &staying);
@@ -68,6 +68,18 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
         }
         outcome => Err(renew::stopped(outcome, ended.moves)),
     }
+}
+
+/// Looks until every Sentry replica gives an answer: one that reloads takes no connections for a moment.
+async fn look<M: Mesh>(mesh: &mut M, args: &PruneArgs, need: &Need) -> Result<Observed, Error> {
+    let mut seen = mesh.observe(need).await?;
+    let end = seen.now + args.propagation_wait;
+    let is_mute = |sentry: &Consumer| sentry.role == Role::Sentry && matches!(sentry.served, Answer::Unknown(_));
+    while seen.now < end && seen.consumers.iter().any(is_mute) {
+        mesh.pause().await;
+        seen = mesh.observe(need).await?;
+    }
+    Ok(seen)
 }
 
 /// The open prune's goal, or a new one; `None`: there is nothing to retire.
