@@ -161,14 +161,13 @@ async fn under_the_lock<M: Mesh>(
     ui: &Ui,
 ) -> Result<(Goal, Run), Error> {
     let seen = renew::look_again(mesh, &goal, before).await?;
-    let versions = |seen: &Observed| (seen.published.secret.clone(), seen.published.config_map.clone());
-    let published = versions(&seen);
+    let published = seen.published.clone();
     let mut record = Record::open(goal);
     mesh.save(&record).await?;
     let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel: 1 };
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
-    if matches!(ended.outcome, Outcome::Blocked(_)) && versions(&ended.seen) == published {
+    if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
         // Nothing has gone, so the rotation before it may still be aborted.
         let aborted = Record { status: Status::Aborted, goal: record.goal.clone() };
         mesh.save(&kept.unwrap_or(aborted)).await?;

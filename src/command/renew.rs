@@ -270,8 +270,7 @@ fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(),
 /// Looks again, for what the goal needs. It was made for what was published before; if that has changed, it is void.
 pub async fn look_again<M: Mesh>(mesh: &mut M, goal: &Goal, before: &Observed) -> Result<Observed, Error> {
     let seen = mesh.observe(&need(goal, before)).await?;
-    let versions = |seen: &Observed| (seen.published.secret.clone(), seen.published.config_map.clone());
-    if versions(&seen) == versions(before) {
+    if seen.published.is_same_version(&before.published) {
         return Ok(seen);
     }
     Err(Error::failed("somebody wrote the trust bundle since it was looked at; nothing was changed")

@@ -73,6 +73,11 @@ impl Published {
         key.matches(first).then(|| Issuer { chain: self.chain.clone(), key })
     }
 
+    /// Whether both objects are the versions that `other` has read.
+    pub fn is_same_version(&self, other: &Self) -> bool {
+        (&self.secret, &self.config_map) == (&other.secret, &other.config_map)
+    }
+
     /// Whether every one of `anchors` is published in both places.
     pub fn has(&self, anchors: &[Certificate]) -> bool {
         anchors.iter().all(|anchor| self.anchors.contains(anchor) && self.mirror.contains(anchor))
