@@ -44,6 +44,13 @@ struct State {
     lost: Option<String>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Take,
+    Renew,
+    GiveBack,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Lease {
@@ -69,28 +76,33 @@ impl Lock {
     /// Takes the lock. Waits for a holder that is silent to run out, and errors as soon as one shows that it lives (it
     /// renews the lock, or gives it back), or when a signal comes.
     pub async fn take(api: &Api, namespace: &str, caller: &str, interrupts: &Interrupts) -> Result<Self, Error> {
-        let at = LEASES.named(namespace, names::ROTATION);
-        let holder = holder(caller);
+        let held = Held {
+            api: api.clone(),
+            namespace: namespace.to_owned(),
+            holder: holder(caller),
+            state: Mutex::new(State { version: String::new(), renewed: now(), lost: None }),
+        };
         let mut other: Option<Lease> = None;
-        let state = loop {
-            let lease = match api.get::<Lease>(at, "").await {
+        loop {
+            let lease = match held.read().await {
                 Ok(lease) => lease,
                 Err(Failure::Missing { .. }) => Lease::default(),
                 Err(failure) => return Err(failure.into()),
             };
-            let version = &lease.metadata.resource_version;
-            if let Some(other) = other.as_ref().filter(|other| other.metadata.resource_version != *version) {
-                return Err(refused(namespace, other));
+            if let Some(other) =
+                other.filter(|other| other.metadata.resource_version != lease.metadata.resource_version)
+            {
+                return Err(refused(namespace, if lease.is_given_back() { &other } else { &lease }));
             }
-            if lease.is_free(api.now()) || lease.spec.holder_identity.as_ref() == Some(&holder) {
-                let renewed = now();
-                match write(api, namespace, &holder, version, true).await {
-                    Ok(version) => break State { version, renewed, lost: None },
-                    Err(Failure::Conflict { .. }) => continue,
-                    Err(failure) => return Err(failure.into()),
+            if lease.is_free(api.now()) {
+                let mut state = held.state.lock().await;
+                state.version.clone_from(&lease.metadata.resource_version);
+                held.write(&mut state, Act::Take).await?;
+                if state.lost.take().is_none() {
+                    break;
                 }
             }
-            other.get_or_insert(lease);
+            other = Some(lease);
             interrupts.or_after(Duration::from_millis(500)).await;
             if let Some(signal) = interrupts.seen() {
                 return Err(Error::new(
@@ -98,9 +110,8 @@ impl Lock {
                     "interrupted while the lock was held by another mtls",
                 ));
             }
-        };
-        let held =
-            Arc::new(Held { api: api.clone(), namespace: namespace.to_owned(), holder, state: Mutex::new(state) });
+        }
+        let held = Arc::new(held);
         let renewals = tokio::spawn(keep(Arc::clone(&held)));
         Ok(Self { held, renewals })
     }
@@ -117,11 +128,11 @@ impl Lock {
 
     /// Gives the lock back. What fails here mends itself: the lock runs out.
     pub async fn release(self) {
-        let state = self.held.state.lock().await;
+        let mut state = self.held.state.lock().await;
         // Not before: a renewal on its way would leave a version that is not known here.
         self.renewals.abort();
         if state.lost.is_none() {
-            let _ = write(&self.held.api, &self.held.namespace, "", &state.version, false).await;
+            let _ = self.held.write(&mut state, Act::GiveBack).await;
         }
     }
 }
@@ -139,10 +150,7 @@ impl Held {
         let (instant, wall) = state.renewed;
         let asleep = wall.elapsed().unwrap_or(Duration::MAX);
         if state.lost.is_none() && instant.elapsed().max(asleep) >= age {
-            match self.write(&mut state).await {
-                Err(Failure::Conflict { .. }) => self.look_again(&mut state).await?,
-                written => written?,
-            }
+            self.write(&mut state, Act::Renew).await?;
         }
         match &state.lost {
             None => Ok(()),
@@ -155,30 +163,74 @@ impl Held {
         }
     }
 
-    async fn write(&self, state: &mut State) -> Result<(), Failure> {
-        let renewed = now();
-        state.version = write(&self.api, &self.namespace, &self.holder, &state.version, false).await?;
-        state.renewed = renewed;
-        Ok(())
+    async fn read(&self) -> Result<Lease, Failure> {
+        self.api.get(LEASES.named(&self.namespace, names::ROTATION), "").await
     }
 
-    /// A conflict may be the echo of a renewal whose answer was lost, nobody knows when: it is renewed at once.
-    async fn look_again(&self, state: &mut State) -> Result<(), Failure> {
-        let lease: Lease = self.api.get(LEASES.named(&self.namespace, names::ROTATION), "").await?;
-        match lease.spec.holder_identity {
-            Some(holder) if holder == self.holder => {
-                state.version = lease.metadata.resource_version;
-                self.write(state).await?;
+    /// Writes the Lease unless somebody else did since it was last known; `lost` says who.
+    ///
+    /// # Why
+    /// A conflict may be the echo of a write whose answer was lost. If it was this one, it is done; if it was an earlier
+    /// one, this one is made anew on top of it.
+    async fn write(&self, state: &mut State, act: Act) -> Result<(), Failure> {
+        loop {
+            let (renewed, at) = (now(), self.api.now());
+            match self.send(&state.version, act, at).await {
+                Ok(lease) => state.version = lease.metadata.resource_version,
+                Err(Failure::Conflict { .. }) => {
+                    let lease = self.read().await?;
+                    if lease.spec.holder_identity.as_ref() != Some(&self.holder) {
+                        state.lost = Some(lease.who().to_owned());
+                        return Ok(());
+                    }
+                    state.version = lease.metadata.resource_version;
+                    if act == Act::GiveBack || lease.spec.renew_time != Some(at) {
+                        continue;
+                    }
+                }
+                Err(failure) => return Err(failure),
             }
-            other => state.lost = Some(other.filter(|who| !who.is_empty()).unwrap_or_else(|| "somebody".to_owned())),
+            state.renewed = renewed;
+            return Ok(());
         }
-        Ok(())
+    }
+
+    async fn send(&self, version: &str, act: Act, at: Timestamp) -> Result<Lease, Failure> {
+        let (holder, duration) = match act {
+            Act::GiveBack => ("", 1),
+            Act::Take | Act::Renew => (self.holder.as_str(), DURATION.as_secs()),
+        };
+        let time = format!("{at:.6}");
+        let mut spec = json!({ "holderIdentity": holder, "leaseDurationSeconds": duration, "renewTime": time });
+        if act == Act::Take {
+            spec["acquireTime"] = json!(time);
+        }
+        let mut body = json!({ "spec": spec });
+        let change = if version.is_empty() {
+            body["apiVersion"] = json!("coordination.k8s.io/v1");
+            body["kind"] = json!("Lease");
+            body["metadata"] = json!({ "name": names::ROTATION, "namespace": self.namespace });
+            Change::Create
+        } else {
+            body["metadata"] = json!({ "resourceVersion": version });
+            Change::Patch
+        };
+        let at = LEASES.named(&self.namespace, names::ROTATION);
+        self.api.change(at, change, body.to_string().as_bytes(), false).await
     }
 }
 
 impl Lease {
+    fn is_given_back(&self) -> bool {
+        self.spec.holder_identity.as_deref().is_none_or(str::is_empty)
+    }
+
+    fn who(&self) -> &str {
+        self.spec.holder_identity.as_deref().filter(|who| !who.is_empty()).unwrap_or("somebody")
+    }
+
     fn is_free(&self, now: Timestamp) -> bool {
-        if self.spec.holder_identity.as_deref().is_none_or(str::is_empty) {
+        if self.is_given_back() {
             return true;
         }
         let seconds = self.spec.lease_duration_seconds.unwrap_or_default();
@@ -196,34 +248,8 @@ async fn keep(held: Arc<Held>) {
     }
 }
 
-/// Writes the Lease on condition that nobody else did; an empty `holder` gives it back.
-async fn write(api: &Api, namespace: &str, holder: &str, version: &str, first: bool) -> Result<String, Failure> {
-    let at = LEASES.named(namespace, names::ROTATION);
-    let now = format!("{:.6}", api.now());
-    let mut spec = json!({
-        "holderIdentity": holder,
-        "leaseDurationSeconds": if holder.is_empty() { 1 } else { DURATION.as_secs() },
-        "renewTime": now,
-    });
-    if first {
-        spec["acquireTime"] = json!(now);
-    }
-    let mut body = json!({ "spec": spec });
-    let change = if version.is_empty() {
-        body["apiVersion"] = json!("coordination.k8s.io/v1");
-        body["kind"] = json!("Lease");
-        body["metadata"] = json!({ "name": names::ROTATION, "namespace": namespace });
-        Change::Create
-    } else {
-        body["metadata"] = json!({ "resourceVersion": version });
-        Change::Patch
-    };
-    let lease: Lease = api.change(at, change, body.to_string().as_bytes(), false).await?;
-    Ok(lease.metadata.resource_version)
-}
-
 fn refused(namespace: &str, lease: &Lease) -> Error {
-    let who = lease.spec.holder_identity.as_deref().unwrap_or("somebody");
+    let who = lease.who();
     let since = lease.spec.renew_time.map(|at| format!(", last heard of at {at}")).unwrap_or_default();
     Error::failed(format!(
         "another mtls is at work on this mesh, or was until just now: {who} holds the lock (Lease `{namespace}/{}`){since}",
