@@ -101,13 +101,21 @@ start_applications() {
   local app
   # The server lingers, which the control plane need not wait for.
   until_true 40 "the old pods to go" no_pods_in apps
+  until_true 30 "the injector to be reached" injector_injects
   apps scale deploy --all --replicas 1 >/dev/null
   for app in server client; do
     apps rollout status "deploy/$app" --timeout 60s >/dev/null || die "$app does not get ready:" "$(apps get pods)"
     [[ $(apps get pods -l "app=$app" -o json | jq '.items[0].spec.containers | length') == 2 ]] ||
-      die "$app came up without a sidecar: the injector was not ready"
+      die "$app came up without a sidecar"
   done
   until_true 40 "calls to flow without a failure" calls_flow
+}
+
+# A pod that is born before the API server reaches the injector gets no sidecar, and nobody says so.
+injector_injects() {
+  apps get deploy server -o json |
+    jq '.spec.template + {apiVersion: "v1", kind: "Pod"} | .metadata.name = "canary"' |
+    apps create --dry-run=server -f - -o json | jq -e '.spec.containers | length == 2'
 }
 
 client() { kubectl get --raw "/api/v1/namespaces/apps/services/client:8080/proxy/$1"; }
