@@ -670,7 +670,7 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__renew__subcmd__certificate)
-            opts="-o -k -n -q -v -y -h --private-key --ca-root-certificate --issuer-public-certificate --issuer-private-key --valid-until --trust-domain --strategy --restart --max-parallel --dry-run --resume --abort --if-expires-within --timeout --propagation-wait --fence --ignore-owners --expect-trust-domain --expect-root --root-key-out --output-dir --image-variant --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            opts="-o -k -n -q -v -y -h --private-key --ca-root-certificate --issuer-public-certificate --issuer-private-key --valid-until --trust-domain --strategy --restart --max-parallel --dry-run --resume --abort --if-expires-within --timeout --propagation-wait --fence --ignore-owners --expect-trust-domain --expect-root --root-key-out --output-dir --force --image-variant --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -741,6 +741,10 @@ _mtls() {
                     return 0
                     ;;
                 --output-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --force)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -149,6 +149,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l expect-t
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l output-dir -d 'Keeps the previous ca.crt, issuer.crt and issuer.key in this directory, written before the first change' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l force -d 'Lets an append switch although this many consumers would refuse the new chain. Each is named first' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l image-variant -d 'Accepted as `dapr` has it, without effect: no image is changed' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'
@@ -202,6 +203,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l expect-trust-do
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l output-dir -d 'Keeps the previous ca.crt, issuer.crt and issuer.key in this directory, written before the first change' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l force -d 'Lets an append switch although this many consumers would refuse the new chain. Each is named first' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l image-variant -d 'Accepted as `dapr` has it, without effect: no image is changed' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'
@@ -255,6 +257,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l expect-trust-domain -d
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l output-dir -d 'Keeps the previous ca.crt, issuer.crt and issuer.key in this directory, written before the first change' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l force -d 'Lets an append switch although this many consumers would refuse the new chain. Each is named first' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l image-variant -d 'Accepted as `dapr` has it, without effect: no image is changed' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'
@@ -308,6 +311,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l expect-trust-domain
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l output-dir -d 'Keeps the previous ca.crt, issuer.crt and issuer.key in this directory, written before the first change' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l force -d 'Lets an append switch although this many consumers would refuse the new chain. Each is named first' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l image-variant -d 'Accepted as `dapr` has it, without effect: no image is changed' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'

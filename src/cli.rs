@@ -269,6 +269,11 @@ pub struct RenewArgs {
     #[arg(long, value_name = "DIR", help_heading = KEEP)]
     pub output_dir: Option<PathBuf>,
 
+    /// Lets an append switch although this many consumers would refuse the new chain. Each is named first.
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true, require_equals = true,
+        conflicts_with_all = ["restart", "abort"], help_heading = GUARD)]
+    pub force: usize,
+
     /// Accepted as `dapr` has it, without effect: no image is changed.
     #[arg(long, hide = true, value_name = "VARIANT")]
     pub image_variant: Option<String>,

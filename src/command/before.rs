@@ -5,7 +5,8 @@ use crate::cli::{Global, RenewArgs};
 use crate::error::Error;
 use crate::mesh::{Dependent, Observed, Owner, names, refusing};
 use crate::pki::{Certificate, Fingerprint};
-use crate::rotation::{Goal, Move, blocked, due};
+use crate::rotation::safety::Break;
+use crate::rotation::{Goal, Move, blocked, due, obstacles};
 use crate::ui::Ui;
 
 /// Says in one line which mesh this is and who asks, then what could not be seen of it.
@@ -104,6 +105,20 @@ pub fn owners(ignore: bool, seen: &Observed, ui: &Ui) -> Result<(), Error> {
             }
         }
     }
+    Ok(())
+}
+
+/// Names everybody who stands in the way of what waits for proof, and lets the goal break them if the caller said that
+/// so many may. Errors with them if they are more, or if one of them may not break.
+pub fn force(goal: &mut Goal, force: usize, seen: &Observed, ui: &Ui) -> Result<(), Vec<Break>> {
+    let found = obstacles(goal, seen);
+    for found in &found {
+        ui.warn(&format!("{} {} {}", found.role, found.consumer, found.why));
+    }
+    if found.len() > force || found.iter().any(|found| !found.may_be_allowed) {
+        return Err(found);
+    }
+    goal.allowed = found.into_iter().map(|found| found.consumer).collect();
     Ok(())
 }
 

@@ -8,13 +8,12 @@ use super::{Place, Renewing, before, entropy, renew, tell};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
-use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
+use crate::mesh::{Answer, Consumer, Observed, Role};
 use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
 use crate::rotation::{
-    Goal, Limits, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, obstacles, plan,
-    run as rotate,
+    Goal, Limits, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -37,16 +36,8 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
         return nothing(args, &seen, ui);
     };
     let seen = look(mesh, args, &need(&goal, &seen)).await?;
-    let mut staying = seen.clone();
-    staying.consumers.retain(|consumer| consumer.phase != Phase::Terminating);
-    let found = obstacles(&goal, &staying);
-    for found in &found {
-        ui.say(&format!("  {} {} {}", found.role, found.consumer, found.why));
-    }
-    if found.len() > args.force || found.iter().any(|found| !found.may_be_allowed) {
-        return Err(refused(&goal, &found, &seen));
-    }
-    goal.allowed = found.iter().map(|found| found.consumer.clone()).collect();
+    let staying = seen.staying();
+    before::force(&mut goal, args.force, &staying, ui).map_err(|found| refused(&goal, &found, &seen))?;
     let moves = plan(&goal, &staying, 1).map_err(|breaks| refused(&goal, &breaks, &seen))?;
     if args.dry_run {
         let moves = moves.iter().map(ToString::to_string).collect();

@@ -69,6 +69,11 @@ async fn renew<M: Mesh>(
         Some(restart) if restart.scope.has_applications() => look_again(mesh, goal, &seen).await?,
         _ => seen,
     };
+    let seen = match args.force {
+        0 => seen,
+        _ => force(mesh, &mut begun.record.goal, args.force, &seen, global, ui).await?,
+    };
+    let goal = &begun.record.goal;
     let moves = plan(goal, &seen, args.max_parallel.into()).map_err(|breaks| blocked(&breaks))?;
     if let Some(deadline) = deadline(goal, &seen) {
         ui.say(&format!("whoever holds only older trust anchors accepts the new chain until {deadline}"));
@@ -186,6 +191,32 @@ async fn under_the_lock<M: Mesh>(
         mesh.save(record).await?;
     }
     Ok(ended)
+}
+
+/// Lets an append switch although so many would refuse the new chain: they are named, and somebody agrees.
+async fn force<M: Mesh>(
+    mesh: &mut M,
+    goal: &mut Goal,
+    count: usize,
+    seen: &Observed,
+    global: &Global,
+    ui: &Ui,
+) -> Result<Observed, Error> {
+    let seen = look_again(mesh, goal, seen).await?;
+    before::force(goal, count, &seen.staying(), ui).map_err(|found| {
+        let one = "one of them may not break: whatever is born later depends on it";
+        let why = if found.len() > count { format!("`--force={count}` allows {count}") } else { one.to_owned() };
+        Error::failed(format!("{} would refuse the new chain, named above; {why}", found.len()))
+            .hint("restart those that are named, or let the command do it: `--restart=all`")
+    })?;
+    match goal.allowed.len() {
+        0 => ui.warn("nobody stands in the way of what comes next, so `--force` has no effect now"),
+        broken => ui.confirm(
+            &format!("Switch the issuer? The {broken} named above then refuse calls until they are restarted."),
+            global.yes,
+        )?,
+    }
+    Ok(seen)
 }
 
 /// Keeps the trio that is live before the first change. Errors where there is one and it is not whole.
@@ -329,12 +360,16 @@ fn waiting(args: &RenewArgs, goal: &Goal, ended: &Run, breaks: &[Break], ui: &Ui
         .restarted(ended.services.clone(), ended.applications.clone())
         .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
-    Err(Error::new(
+    let error = Error::new(
         Kind::Unfinished,
         "not everybody holds the new root yet, so the issuer was not switched; calls go on",
     )
     .hint("restart those that are named; the same command goes on")
-    .hint("with `--restart=all` it restarts the control plane and the applications itself"))
+    .hint("with `--restart=all` it restarts the control plane and the applications itself");
+    if breaks.iter().any(|held_back| !held_back.may_be_allowed) {
+        return Err(error);
+    }
+    Err(error.hint(format!("`--force={}` switches now: those that are named then refuse calls", left.len())))
 }
 
 /// Errors if somebody who is left behind keeps the run from being finished.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Answer, Consumer, Published, Role};
+use super::{Answer, Consumer, Phase, Published, Role};
 use crate::pki::{Certificate, Profile, Refusal, Signing, below};
 
 /// Where the mesh is and who looks; printed before anything is written.
@@ -257,6 +257,14 @@ impl Observed {
     ) -> Option<Timestamp> {
         let alone = |anchor| self.until(chain, std::slice::from_ref(anchor), profile).ok();
         anchors.into_iter().filter_map(alone).min()
+    }
+
+    /// The same without the pods that are being deleted: whoever waits for them stands before this.
+    #[must_use]
+    pub fn staying(&self) -> Self {
+        let mut seen = self.clone();
+        seen.consumers.retain(|consumer| consumer.phase != Phase::Terminating);
+        seen
     }
 
     /// Whether the look was at a directory, where nobody's trust can be seen.

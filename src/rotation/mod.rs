@@ -21,8 +21,9 @@ pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
 pub use left::{Concern, Left, left};
 pub use next::{Limits, Step, deadline, need, next, plan, serves};
 pub use record::{Record, RecordData, RecordError, Status};
-pub use retire::{NothingToRetire, obstacles};
+pub use retire::NothingToRetire;
 pub use run::{Event, Outcome, Run, run};
+pub use safety::obstacles;
 
 use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@
 //! nobody shows an SVID that only a former root verifies, or pods that are born later refuse it. What a process shows is
 //! looked at; only for one that cannot be asked does the time count by which every SVID of a former issuer has expired.
 
-use super::next::{is_proven_to_hold, is_switched, publication, serves, waits_for_proof};
+use super::next::{is_proven_to_hold, is_switched, serves};
 use super::safety::{Break, broken, unseen};
 use super::{Goal, Record, Status, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Denied, Observed, Phase, Role};
@@ -71,17 +71,6 @@ fn is_foreign(anchor: &Certificate, root: &Certificate, seen: &Observed, record:
         || root.spki_der() == anchor.spki_der()
         || seen.until(&seen.published.chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
     !was_ours && !anchor.is_expired(seen.now)
-}
-
-/// Everybody who stands in the way of what a prune does next, whoever may break. Nobody does as long as an unequal pair
-/// is to be made equal first, and a Sentry replica that answers is waited for.
-pub fn obstacles(goal: &Goal, seen: &Observed) -> Vec<Break> {
-    let step = publication(goal, seen).filter(|step| waits_for_proof(goal, step, seen));
-    let mut found = step.map_or_else(Vec::new, |_| unready(goal, seen));
-    let answers = |sentry: &Consumer| sentry.role == Role::Sentry && sentry.served.proven().is_some();
-    let answering: Vec<&str> = seen.consumers.iter().filter(|c| answers(c)).map(|c| c.name.as_str()).collect();
-    found.retain(|found| !answering.contains(&found.consumer.as_str()));
-    found
 }
 
 /// Who is not seen to be ready for what a prune does next.

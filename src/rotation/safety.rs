@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::next::waits_for_proof;
+use super::next::{publication, waits_for_proof};
 use super::retire::unready;
 use super::{Goal, Move, Strategy};
 use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role};
@@ -53,15 +53,30 @@ pub fn in_words(breaks: &[Break]) -> String {
     reasons.iter().map(sentence).collect::<Vec<_>>().join("; ")
 }
 
-/// What a move would break, beyond what is broken already. Empty: the move keeps the invariant.
+/// What a move would break, beyond what is broken already and what the goal allows. Empty: the move keeps the invariant.
 pub fn breaks(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
     if goal.may_break() {
         return Vec::new();
     }
+    let mut found = broken_by(goal, step, seen);
+    found.retain(|found| !found.may_be_allowed || !goal.allowed.contains(&found.consumer));
+    found
+}
+
+/// Everybody who stands in the way of what waits for proof, whoever may break. Nobody does as long as something else is
+/// to be done first, and a Sentry replica that answers is waited for.
+pub fn obstacles(goal: &Goal, seen: &Observed) -> Vec<Break> {
+    let step = publication(goal, seen).filter(|step| waits_for_proof(goal, step, seen));
+    let mut found = step.map_or_else(Vec::new, |step| broken_by(goal, &step, seen));
+    let answers = |sentry: &Consumer| sentry.role == Role::Sentry && sentry.served.proven().is_some();
+    let answering: Vec<&str> = seen.consumers.iter().filter(|c| answers(c)).map(|c| c.name.as_str()).collect();
+    found.retain(|found| !answering.contains(&found.consumer.as_str()));
+    found
+}
+
+fn broken_by(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
     if goal.strategy == Strategy::Prune && waits_for_proof(goal, step, seen) {
-        let mut found = unready(goal, seen);
-        found.retain(|found| !found.may_be_allowed || !goal.allowed.contains(&found.consumer));
-        return found;
+        return unready(goal, seen);
     }
     match step {
         Move::PublishTrust { bundle, issuer } => {

@@ -4,6 +4,7 @@
 
 #[path = "../apiserver/mod.rs"]
 mod apiserver;
+mod append;
 mod applications;
 mod commands;
 mod fence;

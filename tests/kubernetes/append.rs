@@ -1,0 +1,55 @@
+//! An append that somebody lets break those whom nobody restarts.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::apiserver::ApiServer;
+use super::commands::mtls;
+use super::{SECRET, cluster};
+
+const APPEND: [&str; 8] =
+    ["renew-certificate", "-k", "--strategy", "append", "--valid-until", "90", "--propagation-wait", "1s"];
+
+fn issuer(server: &ApiServer) -> Value {
+    server.get(SECRET)["data"]["issuer.crt"].clone()
+}
+
+/// Another sidecar, with the trust anchors that one of `shop` has, or with those that are published now.
+fn sidecar(server: &ApiServer, name: &str, is_new: bool) {
+    let pods = "/api/v1/namespaces/shop/pods";
+    let mut pod = server.get(&format!("{pods}/server-1"));
+    if is_new {
+        let bundle = STANDARD.decode(server.get(SECRET)["data"]["ca.crt"].as_str().unwrap()).unwrap();
+        pod["spec"]["containers"][0]["env"][1]["value"] = json!(String::from_utf8(bundle).unwrap());
+    }
+    server.put(&format!("{pods}/{name}"), pod);
+}
+
+#[tokio::test]
+async fn as_many_may_break_as_somebody_says_and_no_more() {
+    let (server, _) = cluster();
+    sidecar(&server, "server-2", false);
+    let before = issuer(&server);
+    let waits = mtls(&server, &APPEND).await;
+    assert_eq!(waits.code, 4, "{}", waits.stderr);
+    assert!(waits.stderr.contains("`--force=2` switches now"), "{}", waits.stderr);
+
+    server.remove("/api/v1/namespaces/shop/pods/server-2");
+    sidecar(&server, "server-3", true);
+    let force = |more: &[&'static str]| [&APPEND[..], more].concat();
+    let unasked = mtls(&server, &force(&["--force=1"])).await;
+    assert_eq!((unasked.code, issuer(&server)), (2, before.clone()), "{}", unasked.stderr);
+    assert!(unasked.stderr.contains("sidecar shop/server-1 would refuse the new chain"), "{}", unasked.stderr);
+
+    sidecar(&server, "server-4", false);
+    let refused = mtls(&server, &force(&["--force=1", "--yes"])).await;
+    assert_eq!((refused.code, issuer(&server)), (1, before.clone()), "{}", refused.stderr);
+    assert!(refused.stderr.contains("2 would refuse the new chain, named above"), "{}", refused.stderr);
+
+    let forced = mtls(&server, &force(&["--force=2", "--yes"])).await;
+    assert_eq!(forced.code, 0, "{}{}", forced.stdout, forced.stderr);
+    assert_ne!(issuer(&server), before);
+    let named = |name: &str| forced.stdout.contains(&format!("sidecar shop/{name}:"));
+    assert!(named("server-1") && named("server-4") && !named("server-3"), "{}", forced.stdout);
+}
