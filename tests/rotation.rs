@@ -4,6 +4,8 @@
 
 #[path = "rotation/applications.rs"]
 mod applications;
+#[path = "rotation/leak.rs"]
+mod leak;
 mod model;
 #[path = "rotation/prune.rs"]
 mod prune;

@@ -374,16 +374,17 @@ fn waiting(args: &RenewArgs, goal: &Goal, ended: &Run, breaks: &[Break], ui: &Ui
 
 /// Errors if somebody who is left behind keeps the run from being finished.
 pub fn finished(left: &[Left], moves: usize) -> Result<(), Error> {
-    let behind = left.iter().filter(|left| left.concern == Concern::Behind).count();
-    let refusing = left.iter().filter(|left| left.concern == Concern::Refuses).count();
-    if behind + refusing == 0 {
+    let reasons = [
+        (Concern::Behind, "Sentry replicas still sign with another issuer"),
+        (Concern::Refuses, "consumers refuse what they are shown until they are restarted"),
+        (Concern::AcceptsFormer, "consumers still accept what the former CA has signed, until they are restarted"),
+    ];
+    let count = |concern| left.iter().filter(|left| left.concern == concern).count();
+    let counted = reasons.map(|(concern, what)| (count(concern), what));
+    let why: Vec<String> = counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if why.is_empty() {
         return Ok(());
     }
-    let halves = [
-        (behind, "Sentry replicas still sign with another issuer"),
-        (refusing, "consumers refuse what they are shown until they are restarted"),
-    ];
-    let why: Vec<String> = halves.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let error = Error::failed(why.join(", ")).hint("they are named above; afterwards the same command looks again");
     Err(if moves > 0 { error.after_changes() } else { error })
 }

@@ -83,7 +83,8 @@ impl Kubernetes {
     async fn objects(&mut self, need: &Need, found: &Found) -> Objects {
         let (api, known, writes) = (&self.connection.api, &mut self.known, self.writing.is_some());
         let namespace = found.namespace.as_str();
-        let probes = need.served || need.held || need.svids || need.accepts.is_some() || need.holds.is_some();
+        let canaries = [&need.accepts, &need.holds, &need.former];
+        let probes = need.served || need.held || need.svids || canaries.iter().any(|canary| canary.is_some());
         let pods = need.consumers || need.control_plane || probes;
         let first = known.caller.is_none() && writes;
         // Helm's comes first: it takes two requests, one after the other.

@@ -43,6 +43,8 @@ enum Question {
     Accepts,
     /// Do you accept that of `Need::holds`?
     Holds,
+    /// Do you accept that of `Need::former`?
+    AcceptsFormer,
 }
 
 #[derive(Clone)]
@@ -105,6 +107,7 @@ impl Evidence {
 struct Canaries {
     accepts: Result<Canary, String>,
     holds: Result<Canary, String>,
+    former: Result<Canary, String>,
     controls: Vec<Canary>,
 }
 
@@ -120,6 +123,7 @@ impl Canaries {
         Self {
             accepts: wanted(&need.accepts),
             holds: wanted(&need.holds),
+            former: wanted(&need.former),
             controls: evidence.controls.iter().filter_map(|issuer| mint(issuer).ok()).collect(),
         }
     }
@@ -142,6 +146,9 @@ fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question>
             }
             if need.holds.is_some() {
                 questions.push(Question::Holds);
+            }
+            if need.former.is_some() {
+                questions.push(Question::AcceptsFormer);
             }
             let converts = seen.consumers.iter().any(|other| other.role == Role::Conversion);
             if need.held && consumer.role == Role::Operator && converts {
@@ -177,6 +184,7 @@ fn key(consumer: &Consumer, question: Question, need: &Need, seen: &Observed) ->
         Question::Injects => write!(key, "injects {}", published()),
         Question::Accepts => write!(key, "accepts {}", chain(&need.accepts)),
         Question::Holds => write!(key, "accepts {}", chain(&need.holds)),
+        Question::AcceptsFormer => write!(key, "accepts former {}", chain(&need.former)),
     };
     key
 }
@@ -186,6 +194,8 @@ fn stays_true(consumer: &Consumer, question: Question, reply: &Reply, seen: &Obs
     match reply {
         // Why: an SVID is renewed at any moment, by whichever Sentry answers.
         _ if port(&consumer.role).is_some_and(|port| question == Question::Serves(port)) => false,
+        // Why: it is waited for until it accepts that no more.
+        _ if question == Question::AcceptsFormer => false,
         Reply::Verdict(verdict) => verdict == &Answer::Proven(true),
         Reply::Chain(Answer::Proven(served)) => {
             consumer.role != Role::Sentry || served.get(1..) == Some(&seen.published.chain)
@@ -204,6 +214,7 @@ async fn ask(api: &Api, consumer: &Consumer, question: Question, canaries: &Cana
         Question::Injects => inject(api, consumer).await,
         Question::Accepts => Reply::Verdict(accepts(api, consumer, &canaries.accepts, &canaries.controls).await),
         Question::Holds => Reply::Verdict(accepts(api, consumer, &canaries.holds, &canaries.controls).await),
+        Question::AcceptsFormer => Reply::Verdict(accepts(api, consumer, &canaries.former, &canaries.controls).await),
     }
 }
 
@@ -338,6 +349,7 @@ fn settle(seen: &mut Observed, replies: Vec<(usize, Question, Reply)>) {
                 behind.push((Role::Webhook, served));
             }
             (Reply::Verdict(verdict), Question::Holds) => consumer.holds = verdict,
+            (Reply::Verdict(verdict), Question::AcceptsFormer) => consumer.accepts_former = verdict,
             (Reply::Verdict(verdict), _) => consumer.accepts = verdict,
         }
     }

@@ -174,6 +174,8 @@ pub struct Consumer {
     pub accepts: Answer<bool>,
     /// Whether it holds the root of `Need::holds`, by a canary under that root alone.
     pub holds: Answer<bool>,
+    /// Whether it accepts the chain of `Need::former`, which nobody should any more.
+    pub accepts_former: Answer<bool>,
     /// The workload that a restart would name, such as `deploy/server`.
     pub owner: Option<String>,
 }
@@ -204,6 +206,7 @@ impl Consumer {
             served: Answer::NotAsked,
             accepts: Answer::NotAsked,
             holds: Answer::NotAsked,
+            accepts_former: Answer::NotAsked,
             owner: None,
         }
     }

@@ -291,6 +291,12 @@ impl Goal {
         seen.worst(chain, older, profile)
     }
 
+    /// The CA that a replacement puts out of use, as long as it works: it may have leaked, so nobody should accept it.
+    pub fn former(&self, seen: &Observed) -> Option<&Trio> {
+        let former = self.previous.as_ref().filter(|_| self.strategy == Strategy::Replace)?;
+        former.until(seen).is_some().then_some(former)
+    }
+
     /// Whether a record is kept of it: not of a restart, which leaves what is published as it is, and the record of the
     /// last rotation too.
     pub fn is_recorded(&self) -> bool {

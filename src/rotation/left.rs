@@ -28,6 +28,8 @@ pub enum Concern {
     InventedSvid,
     /// Refuses what it is shown, and was counted among those that may.
     Allowed,
+    /// Accepts what the CA that was replaced has signed.
+    AcceptsFormer,
     /// Refuses what it is shown.
     Refuses,
 }
@@ -67,7 +69,7 @@ impl Left {
 
     /// Whether the goal is not reached because of it: the record stays open, and the same command looks again.
     pub fn is_unfinished(&self) -> bool {
-        matches!(self.concern, Concern::Behind | Concern::Refuses)
+        matches!(self.concern, Concern::Behind | Concern::Refuses | Concern::AcceptsFormer)
     }
 }
 
@@ -110,6 +112,9 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
     if let Some(refusal) = refusal(goal, seen, consumer) {
         return Some(refusal);
     }
+    if let Some(acceptance) = acceptance_of_former(goal, seen, consumer) {
+        return Some(acceptance);
+    }
     if goal.has_invented_svid(consumer, seen) {
         let why =
             "may have an SVID of the CA that Sentry invented, which peers of the kept CA refuse until it is restarted";
@@ -137,6 +142,17 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
             Some(unseen(why))
         }
     }
+}
+
+/// Whether a consumer accepts what the CA that was replaced has signed.
+fn acceptance_of_former(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
+    let former = goal.former(seen)?;
+    let accepts = match (consumer.held.known(), &consumer.accepts_former) {
+        (Some(held), _) => seen.until(&former.issuer.chain, held, consumer.role.profile()).is_ok(),
+        (None, Answer::Proven(accepts)) => *accepts,
+        (None, answer) => return answer.why_not().map(|why| unseen(Some(why))),
+    };
+    accepts.then(|| (Concern::AcceptsFormer, "still accepts what the former CA has signed".to_owned(), None))
 }
 
 fn unseen(why: Option<String>) -> Why {

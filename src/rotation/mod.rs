@@ -57,6 +57,8 @@ pub struct Need {
     pub accepts: Option<Issuer>,
     /// The issuer that is shown without anything behind it: does the process hold its root?
     pub holds: Option<Issuer>,
+    /// The former issuer, which may have leaked: does the process still accept what it signed?
+    pub former: Option<Issuer>,
 }
 
 /// One step that changes something. Its `Display` says what it will touch.

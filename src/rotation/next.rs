@@ -137,6 +137,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         control_plane: goal.restart.is_some(),
         accepts: Some(goal.target.issuer.clone()),
         holds: goal.target.issuer_alone(seen).filter(|_| published || proves),
+        former: goal.former(seen).filter(|_| published).map(|former| former.issuer.clone()),
     }
 }
 
@@ -261,6 +262,7 @@ fn unproven(goal: &Goal, seen: &Observed) -> Option<(String, Need)> {
         },
         Role::Operator | Role::Placement | Role::Scheduler => {
             matches!(consumer.accepts, Answer::Proven(false) | Answer::Unknown(_))
+                || consumer.accepts_former == Answer::Proven(true)
         }
         Role::Injector => match &consumer.held {
             Answer::Proven(held) => !holds_target(goal, held),
@@ -278,6 +280,10 @@ fn unproven(goal: &Goal, seen: &Observed) -> Option<(String, Need)> {
         Role::Sentry => (format!("{name} to serve the new chain"), Need { served: true, ..Need::default() }),
         Role::Injector => (format!("{name} to inject the new trust bundle"), Need { held: true, ..Need::default() }),
         Role::Webhook | Role::Conversion => (format!("the caBundle of {name}"), Need { held: true, ..Need::default() }),
+        _ if consumer.accepts_former == Answer::Proven(true) => {
+            let Need { accepts, former, .. } = need(goal, seen);
+            (format!("{name} to refuse the former CA"), Need { accepts, former, ..Need::default() })
+        }
         _ => {
             let accepts = Some(goal.target.issuer.clone());
             (format!("{name} to accept the new chain"), Need { accepts, ..Need::default() })

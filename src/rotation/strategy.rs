@@ -145,6 +145,12 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
     if goal.strategy == Strategy::Append {
         return append_objection(goal, seen);
     }
+    let former = goal
+        .former(seen)
+        .filter(|former| Trio { issuer: former.issuer.clone(), ..goal.target.clone() }.until(seen).is_some());
+    if former.is_some() {
+        return Some("what the former issuer has signed would still be accepted, since its root stays".to_owned());
+    }
     // Why: what nobody can read is judged by what is published, which the trust write itself makes look better.
     let switch = Move::PublishIssuer { issuer: goal.target.issuer.clone() };
     let found = breaks(goal, &switch, seen);

@@ -98,6 +98,7 @@ const ALL: Need = Need {
     control_plane: true,
     accepts: None,
     holds: None,
+    former: None,
 };
 
 async fn goal(mesh: &mut Kubernetes) -> (Goal, Observed) {

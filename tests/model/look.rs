@@ -189,6 +189,7 @@ impl Model {
                 }
                 consumer.accepts = ask(&need.accepts);
                 consumer.holds = ask(&need.holds);
+                consumer.accepts_former = ask(&need.former);
             }
         }
         consumer

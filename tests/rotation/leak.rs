@@ -1,0 +1,61 @@
+//! A CA that has leaked is replaced: nobody may accept what it has signed any more.
+
+use jiff::SignedDuration;
+use mtls::mesh::Role;
+use mtls::pki::TrustBundle;
+use mtls::rotation::strategy::{Inputs, Request};
+use mtls::rotation::{Concern, Mesh, Status, Strategy, Trio};
+
+use crate::model::{Model, Watcher, block_on, request};
+use crate::rotate;
+
+fn replace(with: Trio) -> Request {
+    Request { strategy: Some(Strategy::Replace), ..request(Inputs::Given(with), 90) }
+}
+
+fn another_ca(seed: u64) -> Trio {
+    Model::new(seed, 365, Watcher::Alive).secret
+}
+
+#[test]
+fn whoever_accepts_what_a_leaked_ca_has_signed_is_named_until_the_last_one_is_restarted() {
+    let mut mesh = Model::new(41, 365, Watcher::Alive);
+    mesh.broken = true;
+    let (leaked, new) = (mesh.secret.clone(), another_ca(42));
+    // Somebody has published the new root beside the leaked one before, and everything was restarted since.
+    let both = new.trust.merged(&leaked.trust).unwrap();
+    mesh.secret.trust = both.clone();
+    mesh.config_map = both.anchors().to_vec();
+    mesh.processes.iter_mut().for_each(|process| process.held = both.anchors().to_vec());
+
+    let left = rotate(&mut mesh, &replace(new.clone())).unwrap();
+    let accepting: Vec<&str> =
+        left.iter().filter(|left| left.concern == Concern::AcceptsFormer).map(|left| left.consumer.as_str()).collect();
+    assert_eq!(accepting, ["apps/pod-0", "apps/pod-1", "apps/pod-2", "apps/pod-3"], "{left:?}");
+    assert_eq!(block_on(mesh.load()).unwrap().unwrap().status, Status::Open);
+
+    (0..3).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let held = mesh.processes.iter().position(|process| process.role == Role::Operator).unwrap();
+    mesh.processes[held].held = both.anchors().to_vec();
+    mesh.processes[held].watcher = Watcher::Dead;
+    mesh.processes[held].made = mesh.now - SignedDuration::from_hours(1);
+    mesh.restart("apps/pod-3");
+    let left = rotate(&mut mesh, &replace(new.clone())).unwrap();
+    let operator = left.iter().find(|left| left.concern == Concern::AcceptsFormer).unwrap();
+    assert_eq!(operator.role, "operator", "a canary that the leaked CA signs shows what its files do not");
+
+    mesh.processes[held].held = new.trust.anchors().to_vec();
+    let left = rotate(&mut mesh, &replace(new)).unwrap();
+    assert!(left.iter().all(|left| left.concern != Concern::AcceptsFormer), "{left:?}");
+}
+
+#[test]
+fn a_replacement_under_the_leaked_root_is_refused() {
+    let mut mesh = Model::new(43, 365, Watcher::Alive);
+    let (live, new) = (mesh.secret.clone(), another_ca(44));
+    let anchors = new.trust.anchors().iter().chain(live.trust.anchors()).cloned().collect();
+    let with_the_leaked_root = Trio { trust: TrustBundle::from_anchors(anchors).unwrap(), ..new };
+    let refused = rotate(&mut mesh, &replace(with_the_leaked_root)).unwrap_err();
+    assert!(refused.to_string().contains("would still be accepted, since its root stays"), "{refused}");
+    assert_eq!(mesh.writes, 0);
+}
