@@ -177,7 +177,7 @@ pub(super) fn live(chain: &[Certificate], now: Timestamp) -> impl Iterator<Item 
 }
 
 /// A nudged Sentry signs with a new issuer after this at the latest (`dapr/cmd/sentry/app/app.go`).
-const SENTRY_RELOADS: SignedDuration = SignedDuration::from_secs(5);
+const SENTRY_SWITCHES: SignedDuration = SignedDuration::from_secs(5);
 /// By how much a renewal may be early or late: an SVID's validity begins when it is asked for, not when the process starts.
 const RENEWAL_SLACK: SignedDuration = SignedDuration::from_mins(2);
 
@@ -378,7 +378,7 @@ impl Goal {
         let born = root.not_before() + skew;
         let period = ((ttl + skew) / 2 - skew).max(SignedDuration::from_secs(1));
         let renewals = |at: Timestamp| (at.duration_since(started).as_secs() / period.as_secs()).max(0);
-        let switched = seen.published.written.unwrap_or(self.began).max(self.began) + SENTRY_RELOADS;
+        let switched = seen.published.written.unwrap_or(self.began).max(self.began) + SENTRY_SWITCHES;
         let is_born = started >= born && started < switched;
         is_born || renewals(switched + RENEWAL_SLACK) > renewals(born - RENEWAL_SLACK)
     }

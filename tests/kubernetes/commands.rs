@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use super::apiserver::{ApiServer, Fault, NAMESPACE};
-use super::{CONFIG_MAP, SECRET, cluster};
+use super::{CONFIG_MAP, SECRET, cluster, pin_helm_values};
 
 /// What a command left behind.
 pub struct Ended {
@@ -169,15 +169,7 @@ async fn a_fence_that_cannot_be_given_back_is_work_left_over() {
 #[tokio::test]
 async fn pinned_helm_values_are_warned_of_before_the_first_write() {
     let (server, _) = cluster();
-    let sentry = "/apis/apps/v1/namespaces/dapr-system/deployments/dapr-sentry";
-    let mut deployment = server.get(sentry);
-    deployment["metadata"]["annotations"] = json!({ "meta.helm.sh/release-name": "dapr" });
-    server.put(sentry, deployment);
-    let release = STANDARD.encode(STANDARD.encode(r#"{"config":{"dapr_sentry":{"tls":{"root":{"certPEM":"x"}}}}}"#));
-    server.put(
-        "/api/v1/namespaces/dapr-system/secrets/sh.helm.release.v1.dapr.v1",
-        json!({ "metadata": { "labels": { "owner": "helm", "status": "deployed", "version": "1" } }, "data": { "release": release } }),
-    );
+    pin_helm_values(&server);
     let ended = mtls(&server, &RENEW).await;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let requests = server.log().len();

@@ -9,20 +9,12 @@ use mtls::rotation::{Mesh, Need};
 use serde_json::json;
 
 use super::apiserver::{Fault, START, within};
-use super::{ALL, RECORD, cluster};
+use super::{ALL, RECORD, cluster, pin_helm_values};
 
 #[tokio::test(start_paused = true)]
 async fn a_look_is_few_requests_and_never_lists_what_is_in_secrets() {
     let (server, _) = cluster();
-    let sentry = "/apis/apps/v1/namespaces/dapr-system/deployments/dapr-sentry";
-    let mut deployment = server.get(sentry);
-    deployment["metadata"]["annotations"] = json!({ "meta.helm.sh/release-name": "dapr" });
-    server.put(sentry, deployment);
-    let release = STANDARD.encode(STANDARD.encode(r#"{"config":{"dapr_sentry":{"tls":{"root":{"certPEM":"x"}}}}}"#));
-    server.put(
-        "/api/v1/namespaces/dapr-system/secrets/sh.helm.release.v1.dapr.v1",
-        json!({ "metadata": { "labels": { "owner": "helm", "status": "deployed", "version": "1" } }, "data": { "release": release } }),
-    );
+    pin_helm_values(&server);
     let mut mesh = server.reader();
     let seen = mesh.observe(&ALL).await.unwrap();
     mesh.load().await.unwrap();

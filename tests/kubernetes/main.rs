@@ -86,6 +86,19 @@ fn cluster() -> (ApiServer, Trio) {
     (server, ca)
 }
 
+/// Makes it a mesh that Helm installed with certificates among its values.
+fn pin_helm_values(server: &ApiServer) {
+    let sentry = "/apis/apps/v1/namespaces/dapr-system/deployments/dapr-sentry";
+    let mut deployment = server.get(sentry);
+    deployment["metadata"]["annotations"] = json!({ "meta.helm.sh/release-name": "dapr" });
+    server.put(sentry, deployment);
+    let release = STANDARD.encode(STANDARD.encode(r#"{"config":{"dapr_sentry":{"tls":{"root":{"certPEM":"x"}}}}}"#));
+    server.put(
+        "/api/v1/namespaces/dapr-system/secrets/sh.helm.release.v1.dapr.v1",
+        json!({ "metadata": { "labels": { "owner": "helm", "status": "deployed", "version": "1" } }, "data": { "release": release } }),
+    );
+}
+
 const ALL: Need = Need {
     consumers: true,
     everyone: false,
