@@ -56,6 +56,8 @@ fn without(lab: &Lab, right: &Right, give_back: &dyn Fn()) -> String {
         Some(0) => assert!(changed, "without {right}: {run}"),
         Some(1) => assert!(!changed, "without {right}: something was changed: {run}"),
         Some(4) => {
+            // A lock that could not be given back.
+            lab.let_lock_run_out();
             lab.mtls_as(User::Ci, &RENEW).succeeds();
         }
         _ => panic!("without {right}: {run}"),
