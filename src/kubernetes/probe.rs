@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +32,8 @@ pub struct Evidence {
 /// How many connections are open at once, and how often one without a clear answer is tried.
 const AT_ONCE: usize = 16;
 const TRIES: u32 = 3;
+/// Between two tries: a server that reloads closes its port for a moment.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// One question to one process.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -321,7 +324,10 @@ async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
     }
     let tries = if consumer.phase == Phase::Ready { TRIES } else { 1 };
     let mut last = String::new();
-    for _ in 0..tries {
+    for n in 0..tries {
+        if n > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
         match tokio::time::timeout(LIMIT, question()).await {
             Ok(Ok(answer)) => return Answer::Proven(answer),
             Ok(Err(Trouble::Api(failure))) if failure.is_forbidden() => return failure.answer(),

@@ -190,9 +190,18 @@ fn injectors(seen: &Observed) -> impl Iterator<Item = &Consumer> {
     seen.consumers.iter().filter(|consumer| consumer.role == Role::Injector && consumer.phase != Phase::Terminating)
 }
 
+/// A Pod's default grace period: one that is still being deleted then is not asked any more.
+const TAKES_OVER: SignedDuration = SignedDuration::from_secs(30);
+
 /// Why a new pod might not get what is published; `None`: it is known to.
 fn stale_injection(goal: &Goal, seen: &Observed) -> Option<String> {
     let webhooks = || seen.consumers.iter().filter(|consumer| consumer.role == Role::Webhook);
+    // Why: the API server may go on asking the one before for a moment, and a pod that it refuses gets no sidecar.
+    let leaves = |consumer: &&Consumer| consumer.role == Role::Injector && consumer.phase == Phase::Terminating;
+    let is_new = |injector: &Consumer| injector.started.is_some_and(|at| seen.now.duration_since(at) < TAKES_OVER);
+    if let Some(former) = seen.consumers.iter().find(leaves).filter(|_| injectors(seen).any(is_new)) {
+        return Some(format!("{} is being deleted, and may still be asked", former.name));
+    }
     let mut ready = injectors(seen).filter(|injector| injector.phase == Phase::Ready).peekable();
     if ready.peek().is_none() {
         return Some("no sidecar injector is ready".to_owned());

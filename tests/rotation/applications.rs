@@ -1,5 +1,6 @@
 //! Applications that are restarted in waves, after the control plane and never against a stale injector.
 
+use mtls::mesh::Phase;
 use mtls::rotation::{Blocked, Limits, Outcome, Run, blocked, due};
 
 use super::*;
@@ -175,6 +176,12 @@ fn an_injector_that_may_not_be_asked_is_taken_for_stale() {
         seen.consumers[at].held = answer;
         assert!(matches!(step(&seen), Step::Stuck(why) if why.contains("not allowed to get")));
     }
+    let mut replaced = seen.clone();
+    let former = Consumer { phase: Phase::Terminating, name: "former".to_owned(), ..seen.consumers[injector].clone() };
+    replaced.consumers.push(former);
+    assert!(matches!(step(&replaced), Step::Do(_)), "it takes long to go, and nobody asks it any more");
+    replaced.consumers[injector].started = Some(seen.now);
+    assert!(matches!(step(&replaced), Step::Wait(why, _) if why.contains("former is being deleted")));
     seen.consumers.remove(webhook);
     assert!(matches!(step(&seen), Step::Stuck(why) if why.contains("no webhook")));
 }
