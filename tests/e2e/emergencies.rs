@@ -34,7 +34,7 @@ fn after_sentry_invented_a_ca_one_rotation_and_the_restarts_it_names_bring_all_c
     lab.restart_control_plane(&invented);
     roll(&lab, "server");
     until(40, "failed calls: the server's SVID is of the invented CA", || !lab.failed_calls().is_empty());
-    lab.mtls(&["status", "-k"]).says("Sentry has invented a CA").says("server-");
+    lab.mtls(&["status", "-k"]).says("Sentry has invented a CA").says("apps/client-");
 
     let run = lab.mtls(&[&RENEW[..], &["-o", "json"]].concat());
     let named = to_restart(&run.json());
@@ -42,6 +42,7 @@ fn after_sentry_invented_a_ca_one_rotation_and_the_restarts_it_names_bring_all_c
     let published = lab.secret(TRUST_BUNDLE, "ca.crt");
     assert!(published.contains(&invented) && published.contains(&kept), "both sides stay trusted");
     for (namespace, workload) in named {
+        lab.until_injected();
         lab.kubectl(&["-n", &namespace, "rollout", "restart", &workload]);
         lab.kubectl(&["-n", &namespace, "rollout", "status", &workload, "--timeout=120s"]);
     }
@@ -127,7 +128,7 @@ fn a_fence_that_was_left_behind_is_named_and_removed() {
     lab.mtls(&["status", "-k"]).says("was taken away by a run that was killed");
     lab.mtls(&RENEW).succeeds();
     assert_eq!(rights(), before, "the Role is as Dapr's chart has it");
-    assert!(lab.sentry_may("update"));
+    lab.until_unfenced();
     lab.restart_app("server");
     lab.assert_no_failed_call();
 }
@@ -145,13 +146,13 @@ fn the_nightly_job_leaves_a_fresh_ca_alone_and_names_pods_that_need_an_old_root(
     lab.mtls(&RENEW).succeeds();
     let mark = lab.mark();
     let run = lab.mtls(&nightly).exits(3);
-    assert!(run.has("server-") && run.has("client-"), "it names who needs the old root: {run}");
+    assert!(run.has("apps/server-") && run.has("apps/client-"), "it names who needs the old root: {run}");
     assert!(lab.writes(mark).is_empty(), "it only tells: {:?}", lab.writes(mark));
     lab.restart_app("server");
     lab.restart_app("client");
     let mark = lab.mark();
     let run = lab.mtls(&nightly);
-    assert!(!run.has("server-") && !run.has("client-"), "they have been restarted: {run}");
+    assert!(!run.has("apps/server-") && !run.has("apps/client-"), "they have been restarted: {run}");
     assert!(lab.writes(mark).is_empty());
     lab.assert_no_failed_call();
     assert_eq!(json!(run.code), json!(0), "{run}");

@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::rotations::RENEW;
 use crate::run::{Run, Running};
 use crate::traffic::Traffic;
-use crate::wait::figure;
+use crate::wait::{figure, until};
 
 /// The namespace of the control plane.
 pub const CONTROL_PLANE: &str = "dapr-system";
@@ -252,6 +252,12 @@ impl Lab {
         let anchors = self.secret(TRUST_BUNDLE, "ca.crt");
         assert_eq!(anchors, self.config_map(TRUST_BUNDLE, "ca.crt"), "the pair is unequal");
         certificates(&anchors)
+    }
+
+    /// Returns once Sentry may write again: the API server hears of a changed Role a moment later.
+    #[track_caller]
+    pub fn until_unfenced(&self) {
+        until(5, "the fence to be gone", || self.sentry_may("update"));
     }
 
     /// Whether Sentry has a verb on the Secret: `update` is what the fence takes.

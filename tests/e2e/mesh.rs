@@ -138,7 +138,7 @@ impl Lab {
     }
 
     fn sentry_does_not_reload(&self) -> bool {
-        let log = self.kubectl(&["-n", CONTROL_PLANE, "logs", "-l", "app=dapr-sentry", "--since=3s", "--tail=-1"]);
-        !log.contains("reloading") && !log.contains("Starting Dapr Sentry")
+        let logs = ["-n", CONTROL_PLANE, "logs", "-l", "app=dapr-sentry", "--since=7s", "--tail=-1"];
+        self.try_kubectl(&logs).is_ok_and(|log| !log.contains("reloading") && !log.contains("Starting Dapr Sentry"))
     }
 }

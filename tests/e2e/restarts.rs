@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
 use crate::rotations::RENEW;
 use crate::run::Run;
+use crate::wait::until;
 
 /// The control plane in the order in which it is restarted.
 pub const ORDER: [(&str, &str); 5] = [
@@ -48,7 +49,7 @@ fn stale_restarts_only_what_does_not_hold_the_live_trust_and_nothing_the_second_
         lab.until_control_plane_is_ready();
     };
     mounts("/var/run/secrets/dapr.io/tls/ca.crt", "ca.crt");
-    lab.mtls(&[&RENEW[..], &["--propagation-wait", "5"]].concat()).succeeds().says("dapr-operator");
+    lab.mtls(&[&RENEW[..], &["--propagation-wait", "20"]].concat()).succeeds().says("dapr-operator");
 
     let mark = lab.mark();
     let run = lab.mtls(&["restart", "-k", "--stale"]).succeeds();
@@ -124,6 +125,8 @@ fn applications_that_hold_older_trust_are_restarted_and_none_the_second_time() {
     let to = format!("--serviceaccount={CONTROL_PLANE}:mtls-ci");
     let role = "--clusterrole=mtls-ci-applications";
     lab.kubectl(&["create", "clusterrolebinding", "mtls-ci-applications", role, &to]);
+    let ci = format!("--as=system:serviceaccount:{CONTROL_PLANE}:mtls-ci");
+    until(10, "the right", || lab.try_kubectl(&["auth", "can-i", "list", "daemonsets.apps", "-A", &ci]).is_ok());
 
     let mark = lab.mark();
     let run = lab.mtls_as(User::Ci, &apps).succeeds().says("Restarted apps/deploy/client");

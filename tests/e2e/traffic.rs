@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::lab::{CONTROL_PLANE, Lab};
 use crate::wait::{Tick, until, until_with};
 
 const CLIENT: &str = "/api/v1/namespaces/apps/services/client:8080/proxy";
@@ -55,10 +55,12 @@ impl Traffic {
         if lab.read(&format!("{CLIENT}/reset")).is_err() {
             return false;
         }
-        until_with(Duration::from_secs(10), Tick::Long, "a second of calls", || {
-            let stats = try_stats(lab)?;
+        let began = Instant::now();
+        until_with(Duration::from_secs(20), Tick::Long, "a second of calls", || {
+            let stats = try_stats(lab).unwrap_or_default();
             let (answers, failures) = (number(&stats, "answers"), number(&stats, "failures"));
-            (answers + failures >= 20).then_some(failures == 0)
+            let is_mute = began.elapsed() > Duration::from_secs(10);
+            (is_mute || answers + failures >= 20).then_some(failures == 0 && answers >= 20)
         })
     }
 
@@ -163,6 +165,25 @@ impl Lab {
         self.until_restarted(app);
     }
 
+    /// Returns once new pods get a sidecar. One that is born before the API server reaches the injector gets none, and
+    /// nobody says so.
+    pub fn until_injected(&self) {
+        let mut pod = self.get(&["-n", "apps", "get", "deploy", "server"])["spec"]["template"].clone();
+        (pod["apiVersion"], pod["kind"], pod["metadata"]["name"]) = (json!("v1"), json!("Pod"), json!("canary"));
+        let file = self.path("canary.json");
+        std::fs::write(&file, pod.to_string()).expect("a file can be written");
+        // The injector serves whoever makes pods for others, and this group.
+        let as_master = ["--as=lab", "--as-group=system:masters"];
+        let create = ["-n", "apps", "create", "--dry-run=server", "-o", "json", "-f", &file];
+        until(60, "new pods to get a sidecar", || {
+            let injectors = self.pods(CONTROL_PLANE, "app=dapr-sidecar-injector");
+            let none_leaves = injectors.iter().all(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+            let born = || self.try_kubectl(&[&create[..], &as_master].concat()).ok();
+            let born = none_leaves.then(born).flatten().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+            born.is_some_and(|pod| pod["spec"]["containers"].as_array().map(Vec::len) == Some(2))
+        });
+    }
+
     /// Begins to restart `server` or `client`.
     #[track_caller]
     pub fn begin_restart(&self, app: &str) {
@@ -170,6 +191,7 @@ impl Lab {
             let failed = failures(&self.stats());
             self.traffic.borrow_mut().failed_before.extend(failed);
         }
+        self.until_injected();
         self.kubectl(&["-n", "apps", "rollout", "restart", &format!("deploy/{app}")]);
     }
 
@@ -193,6 +215,7 @@ impl Lab {
 /// for as long as it has calls; that is not waited for.
 #[track_caller]
 pub fn roll(lab: &Lab, app: &str) {
+    lab.until_injected();
     lab.kubectl(&["-n", "apps", "rollout", "restart", &format!("deploy/{app}")]);
     until_rolled(lab, app);
 }

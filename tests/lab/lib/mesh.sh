@@ -43,6 +43,8 @@ fresh_mesh() {
 }
 
 stop_everything() {
+  # Where a test was stopped before it did so.
+  kubectl uncordon "$node" >/dev/null
   # First, or the controller's deletion gives it 30 s, of which its etcd takes seven.
   dapr delete pods -l app=dapr-scheduler-server --grace-period 1 --wait=false >/dev/null
   dapr scale deploy,sts --all --replicas 0 >/dev/null
@@ -62,10 +64,13 @@ forget_rotations() {
 }
 
 put_back() {
-  kubectl replace -f "$run/fresh.json" >"$run/log/replace.log" 2>&1 && return
-  # Something is missing altogether.
-  kubectl create -f "$run/fresh.json" >/dev/null 2>&1 || true
-  kubectl replace -f "$run/fresh.json" >"$run/log/replace.log" 2>&1 || die "the chart's objects can't be put back, see $run/log/replace.log"
+  local _
+  for _ in 1 2 3 4; do
+    kubectl replace -f "$run/fresh.json" >"$run/log/replace.log" 2>&1 && return
+    # Something is missing altogether, or was written between kubectl's look and its own write.
+    kubectl create -f "$run/fresh.json" >/dev/null 2>&1 || true
+  done
+  die "the chart's objects can't be put back, see $run/log/replace.log"
 }
 
 # The others start after Sentry has published, since an empty mount is filled only by the kubelet's next sync.
