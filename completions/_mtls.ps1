@@ -346,7 +346,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
         }
         'mtls;prune' {
             [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Goes on although this many consumers are not proven to be ready: they may refuse calls then. Each is named first; a token validator or another mesh''s trust anchor counts as one')
-            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the wait for a quiet Sentry may take')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long each rollout, and the wait for a quiet Sentry, may take')
             [CompletionResult]::new('--propagation-wait', '--propagation-wait', [CompletionResultType]::ParameterName, 'How long to wait for each proof that a process took what was published')
             [CompletionResult]::new('--fence', '--fence', [CompletionResultType]::ParameterName, 'Whether Sentry''s right to overwrite the pair is taken away during the trust write')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'The form of the result on stdout')

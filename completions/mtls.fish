@@ -337,7 +337,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s v -l verbose -d 'Sa
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l force -d 'Goes on although this many consumers are not proven to be ready: they may refuse calls then. Each is named first; a token validator or another mesh\'s trust anchor counts as one' -r
-complete -c mtls -n "__fish_mtls_using_subcommand prune" -l timeout -d 'How long the wait for a quiet Sentry may take' -r
+complete -c mtls -n "__fish_mtls_using_subcommand prune" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"

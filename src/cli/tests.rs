@@ -69,7 +69,7 @@ fn restart_is_a_flag_and_a_choice(#[case] flags: &str, #[case] wanted: Option<Re
 fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
     let args = renew(&format!("mtls {name} -k"));
     assert_eq!(args.valid_until, SignedDuration::from_hours(365 * 24));
-    assert_eq!(args.timeout, SignedDuration::from_secs(300));
+    assert_eq!(args.conduct.timeout, SignedDuration::from_secs(300));
     assert_eq!(args.strategy, StrategyArg::Auto);
 }
 

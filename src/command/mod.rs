@@ -15,10 +15,10 @@ mod status;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::cli::{Cli, Command, ShowArgs};
+use crate::cli::{Cli, Command, Conduct, ShowArgs};
 use crate::error::Error;
 use crate::mesh::{Layer, Observed, Recorded, layers};
-use crate::rotation::{Event, Mesh, Need, Record};
+use crate::rotation::{Event, Limits, Mesh, Need, Record};
 use crate::ui::Ui;
 pub use place::{Place, Renewing};
 
@@ -74,6 +74,11 @@ fn tell(event: &Event, show: &ShowArgs, ui: &Ui) {
         let _ = ui.dapr_line(show, &format!("Restarting {service}.."));
     }
     ui.event(event);
+}
+
+/// How long a command waits that publishes, and how many applications it restarts at once.
+fn limits(conduct: &Conduct, parallel: u16) -> Limits {
+    Limits { propagation: conduct.propagation_wait, rollout: conduct.timeout, parallel: parallel.into() }
 }
 
 /// Gives the lock back, however the work ended. What could not be put back is an error by itself, and else a hint on

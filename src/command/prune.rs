@@ -4,7 +4,7 @@
 //! Whoever stands in the way is named before anything is written, all at once. Pods that are being deleted stand in the
 //! way of each move, and not of the whole: the run waits for them.
 
-use super::{Place, Renewing, before, entropy, renew, tell};
+use super::{Place, Renewing, before, entropy, limits, renew, tell};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
@@ -13,14 +13,13 @@ use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
 use crate::rotation::{
-    Goal, Limits, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, obstacles, plan,
-    run as rotate,
+    Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, obstacles, plan, run as rotate,
 };
 use crate::ui::Ui;
 
 /// Runs the command.
 pub async fn run(args: &PruneArgs, global: &Global, ui: &Ui) -> Result<(), Error> {
-    match Place::open(global, Some(Renewing::pruning(args)), ui).await? {
+    match Place::open(global, Some(Renewing::from(&args.conduct)), ui).await? {
         Place::Kubernetes(mut mesh) => Box::pin(prune(&mut *mesh, args, global, ui)).await,
         Place::Directory(mut mesh) => prune(&mut *mesh, args, global, ui).await,
     }
@@ -32,7 +31,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     let kept = mesh.load().await?;
     before::introduce(&seen, ui);
     before::supported(&seen, ui)?;
-    before::owners(args.ignore_owners, &seen, ui)?;
+    before::owners(args.conduct.ignore_owners, &seen, ui)?;
     let Some(mut goal) = goal(&seen, kept.as_ref())? else {
         return nothing(args, &seen, ui);
     };
@@ -73,7 +72,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
 /// Looks until every Sentry replica gives an answer: one that reloads takes no connections for a moment.
 async fn look<M: Mesh>(mesh: &mut M, args: &PruneArgs, need: &Need) -> Result<Observed, Error> {
     let mut seen = mesh.observe(need).await?;
-    let end = seen.now + args.propagation_wait;
+    let end = seen.now + args.conduct.propagation_wait;
     let is_mute = |sentry: &Consumer| sentry.role == Role::Sentry && matches!(sentry.served, Answer::Unknown(_));
     while seen.now < end && seen.consumers.iter().any(is_mute) {
         mesh.pause().await;
@@ -164,7 +163,7 @@ async fn under_the_lock<M: Mesh>(
     let published = seen.published.clone();
     let mut record = Record::open(goal);
     mesh.save(&record).await?;
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel: 1 };
+    let limits = limits(&args.conduct, 1);
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {

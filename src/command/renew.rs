@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Place, Renewing, before, entropy, given, tell};
+use super::{Place, Renewing, before, entropy, given, limits, tell};
 use crate::cli::{Global, RenewArgs};
 use crate::error::{Error, Kind};
 use crate::keep;
@@ -15,15 +15,16 @@ use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
-    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
+    Ask, Begin, Concern, Goal, Left, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio, affected,
+    begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
 /// Runs the command. What it does to a cluster and to a directory is the same code.
 pub async fn run(args: &RenewArgs, global: &Global, ui: &Ui) -> Result<(), Error> {
     let request = given::request(args)?;
-    match Place::open(global, Some(Renewing::from(args)), ui).await? {
+    let renewing = Renewing { trust_domain: args.trust_domain.clone(), ..Renewing::from(&args.conduct) };
+    match Place::open(global, Some(renewing), ui).await? {
         Place::Kubernetes(mut mesh) => Box::pin(renew(&mut *mesh, args, global, &request, ui)).await,
         Place::Directory(mut mesh) => renew(&mut *mesh, args, global, &request, ui).await,
     }
@@ -56,7 +57,7 @@ async fn renew<M: Mesh>(
             return nothing_due(args, &seen, horizon, ui);
         }
     }
-    before::owners(args.ignore_owners, &seen, ui)?;
+    before::owners(args.conduct.ignore_owners, &seen, ui)?;
     let seen = match kept.as_ref().and_then(|record| record.doubts(&seen)) {
         Some(doubts) => mesh.observe(&doubts).await?,
         None => seen,
@@ -177,8 +178,7 @@ async fn under_the_lock<M: Mesh>(
     if !*is_kept {
         mesh.save(record).await?;
     }
-    let parallel = args.max_parallel.into();
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel };
+    let limits = limits(&args.conduct, args.max_parallel);
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     let waits = record.goal.strategy == Strategy::Append;
     if !*continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
