@@ -47,6 +47,13 @@ pub enum Command {
     RenewCertificate(Box<RenewArgs>),
     /// Retires trust anchors and bridges that nobody needs any more, where that is proven.
     Prune(PruneArgs),
+    /// Puts the CA on record back after Sentry invented one of its own; both stay trusted, so that calls go on.
+    ///
+    /// Sentry invents a CA where it finds the trust bundle torn or emptied. The issuer that is kept in the record signs
+    /// again, its root cross-signed by the invented issuer, so that pods of both sides accept what it signs; those that
+    /// must be restarted are named, and `mtls prune` retires the invented root later. What was damaged and not yet
+    /// overwritten is published again as it was. A renewal does the same on its way to a new CA.
+    Restore(RestoreArgs),
     /// Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications.
     ///
     /// An application is restarted as `kubectl rollout restart` does it: its own update strategy decides how many of its
@@ -339,6 +346,20 @@ pub struct PruneArgs {
         help_heading = GUARD)]
     pub force: usize,
     /// Shows what would be retired. Reads and probes only.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How it goes about it.
+    #[command(flatten)]
+    pub conduct: Conduct,
+    /// How the result is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// Arguments of `restore`.
+#[derive(Args, Clone, Debug)]
+pub struct RestoreArgs {
+    /// Shows what would be published. Reads and probes only.
     #[arg(long)]
     pub dry_run: bool,
     /// How it goes about it.

@@ -7,6 +7,8 @@ mod applications;
 mod model;
 #[path = "rotation/prune.rs"]
 mod prune;
+#[path = "rotation/restore.rs"]
+mod restore;
 
 use jiff::SignedDuration;
 use model::{Chance, Cut, LIMITS, Model, Watcher, block_on, go, make_ca, request};

@@ -88,6 +88,8 @@ fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
 #[case("mtls status -k --certs-dir .")]
 #[case("mtls rotate --self-hosted --certs-dir .")]
 #[case("mtls rotate --strategy retire")]
+#[case("mtls rotate --strategy restore")]
+#[case("mtls restore --valid-until 90")]
 #[case("mtls frobnicate")]
 fn contradictions_are_usage_errors(#[case] line: &str) {
     assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");

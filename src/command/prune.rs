@@ -4,7 +4,7 @@
 //! Whoever stands in the way is named before anything is written, all at once. Pods that are being deleted stand in the
 //! way of each move, and not of the whole: the run waits for them.
 
-use super::{Place, Renewing, before, entropy, limits, renew, tell};
+use super::{Place, Renewing, before, entropy, limits, nothing_to_do, renew, take_back, tell};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
 use crate::rotation::{
-    Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, obstacles, plan, run as rotate,
+    Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Strategy, need, obstacles, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -33,7 +33,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     before::supported(&seen, ui)?;
     before::owners(args.conduct.ignore_owners, &seen, ui)?;
     let Some(mut goal) = goal(&seen, kept.as_ref())? else {
-        return nothing(args, &seen, ui);
+        return nothing_to_do(NOTHING, &seen, &args.show, ui);
     };
     let seen = look(mesh, args, &need(&goal, &seen)).await?;
     let mut staying = seen.clone();
@@ -88,8 +88,11 @@ fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
         Some(goal) if goal.strategy == Strategy::Prune => return Ok(Some(goal.clone())),
         Some(goal) => {
             let what = format!("a rotation (strategy {}) is open since {}", goal.strategy.word(), goal.began);
-            return Err(Error::failed(format!("{what}, and what it still needs cannot be retired"))
-                .hint("go on with `mtls renew-certificate --resume`, or back with `mtls renew-certificate --abort`"));
+            let hint = match goal.strategy {
+                Strategy::Restore => "go on with `mtls restore`",
+                _ => "go on with `mtls renew-certificate --resume`, or back with `mtls renew-certificate --abort`",
+            };
+            return Err(Error::failed(format!("{what}, and what it still needs cannot be retired")).hint(hint));
         }
         None => {}
     }
@@ -100,14 +103,8 @@ fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
     }
 }
 
-fn nothing(args: &PruneArgs, seen: &Observed, ui: &Ui) -> Result<(), Error> {
-    let text = "Nothing to retire: every trust anchor is in use or another mesh's, and the chain carries no bridge.\n";
-    match Renewal::nothing_due(seen, &[]) {
-        Some(renewal) => ui.show(&args.show, &renewal, || text.to_owned()),
-        None => Err(Error::failed("the live chain does not verify, so that nothing can be retired")
-            .hint("`mtls status` says what is wrong")),
-    }
-}
+const NOTHING: &str =
+    "Nothing to retire: every trust anchor is in use or another mesh's, and the chain carries no bridge.";
 
 /// Says what would help, of each kind of obstacle that was found.
 fn refused(goal: &Goal, found: &[Break], seen: &Observed) -> Error {
@@ -167,9 +164,7 @@ async fn under_the_lock<M: Mesh>(
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
-        // Nothing has gone, so the rotation before it may still be aborted.
-        let aborted = Record { status: Status::Aborted, goal: record.goal.clone() };
-        mesh.save(&kept.unwrap_or(aborted)).await?;
+        take_back(mesh, &record, kept).await?;
     }
     Ok((record.goal, ended))
 }
