@@ -53,6 +53,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             [CompletionResult]::new('rnc', 'rnc', [CompletionResultType]::ParameterValue, 'Renews root and issuer while every application goes on calling every other')
             [CompletionResult]::new('rotate', 'rotate', [CompletionResultType]::ParameterValue, 'Renews root and issuer while every application goes on calling every other')
             [CompletionResult]::new('prune', 'prune', [CompletionResultType]::ParameterValue, 'Retires trust anchors and bridges that nobody needs any more, where that is proven')
+            [CompletionResult]::new('restore', 'restore', [CompletionResultType]::ParameterValue, 'Puts the CA on record back after Sentry invented one of its own; both stay trusted, so that calls go on')
             [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications')
             [CompletionResult]::new('completion', 'completion', [CompletionResultType]::ParameterValue, 'Prints a completion script for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Prints a manual page, or writes all of them into a directory')
@@ -350,7 +351,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
         }
         'mtls;prune' {
             [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Goes on although this many consumers are not proven to be ready: they may refuse calls then. Each is named first; a token validator or another mesh''s trust anchor counts as one')
-            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the wait for a quiet Sentry may take')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long each rollout, and the wait for a quiet Sentry, may take')
             [CompletionResult]::new('--propagation-wait', '--propagation-wait', [CompletionResultType]::ParameterName, 'How long to wait for each proof that a process took what was published')
             [CompletionResult]::new('--fence', '--fence', [CompletionResultType]::ParameterName, 'Whether Sentry''s right to overwrite the pair is taken away during the trust write')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'The form of the result on stdout')
@@ -369,6 +370,39 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             [CompletionResult]::new('--log-as-json', '--log-as-json', [CompletionResultType]::ParameterName, 'Accepted as `dapr` has it, without effect')
             [CompletionResult]::new('--runtime-path', '--runtime-path', [CompletionResultType]::ParameterName, 'Accepted as `dapr` has it, without effect')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Shows what would be retired. Reads and probes only')
+            [CompletionResult]::new('--ignore-owners', '--ignore-owners', [CompletionResultType]::ParameterName, 'Writes although a continuous reconciler such as Argo CD owns the objects')
+            [CompletionResult]::new('--no-headers', '--no-headers', [CompletionResultType]::ParameterName, 'Leaves the heads of tables out')
+            [CompletionResult]::new('--self-hosted', '--self-hosted', [CompletionResultType]::ParameterName, 'Works on `~/.dapr/certs`')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Says less on stderr: errors and warnings only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Says less on stderr: errors and warnings only')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Says more on stderr; twice: every request')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Says more on stderr; twice: every request')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Answers every question with yes')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answers every question with yes')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'mtls;restore' {
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long each rollout, and the wait for a quiet Sentry, may take')
+            [CompletionResult]::new('--propagation-wait', '--propagation-wait', [CompletionResultType]::ParameterName, 'How long to wait for each proof that a process took what was published')
+            [CompletionResult]::new('--fence', '--fence', [CompletionResultType]::ParameterName, 'Whether Sentry''s right to overwrite the pair is taken away during the trust write')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'The form of the result on stdout')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the result on stdout')
+            [CompletionResult]::new('-k', '-k', [CompletionResultType]::ParameterName, 'Works on a Kubernetes cluster; that is the default')
+            [CompletionResult]::new('--kubernetes', '--kubernetes', [CompletionResultType]::ParameterName, 'Works on a Kubernetes cluster; that is the default')
+            [CompletionResult]::new('--certs-dir', '--certs-dir', [CompletionResultType]::ParameterName, 'Works on this directory of a self-hosted Dapr')
+            [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'The kubeconfig file to use')
+            [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'The kubeconfig context to use')
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'The namespace of Dapr''s control plane, if there are several')
+            [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'The namespace of Dapr''s control plane, if there are several')
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'The user to act as')
+            [CompletionResult]::new('--as-group', '--as-group', [CompletionResultType]::ParameterName, 'A group to act as; may be repeated')
+            [CompletionResult]::new('--request-timeout', '--request-timeout', [CompletionResultType]::ParameterName, 'How long one request to the API server may take; 0 sets no limit')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to use colour')
+            [CompletionResult]::new('--log-as-json', '--log-as-json', [CompletionResultType]::ParameterName, 'Accepted as `dapr` has it, without effect')
+            [CompletionResult]::new('--runtime-path', '--runtime-path', [CompletionResultType]::ParameterName, 'Accepted as `dapr` has it, without effect')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Shows what would be published. Reads and probes only')
             [CompletionResult]::new('--ignore-owners', '--ignore-owners', [CompletionResultType]::ParameterName, 'Writes although a continuous reconciler such as Argo CD owns the objects')
             [CompletionResult]::new('--no-headers', '--no-headers', [CompletionResultType]::ParameterName, 'Leaves the heads of tables out')
             [CompletionResult]::new('--self-hosted', '--self-hosted', [CompletionResultType]::ParameterName, 'Works on `~/.dapr/certs`')
@@ -475,6 +509,7 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             [CompletionResult]::new('export', 'export', [CompletionResultType]::ParameterValue, 'Writes ca.crt, issuer.crt and issuer.key into a directory')
             [CompletionResult]::new('renew-certificate', 'renew-certificate', [CompletionResultType]::ParameterValue, 'Renews root and issuer while every application goes on calling every other')
             [CompletionResult]::new('prune', 'prune', [CompletionResultType]::ParameterValue, 'Retires trust anchors and bridges that nobody needs any more, where that is proven')
+            [CompletionResult]::new('restore', 'restore', [CompletionResultType]::ParameterValue, 'Puts the CA on record back after Sentry invented one of its own; both stay trusted, so that calls go on')
             [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications')
             [CompletionResult]::new('completion', 'completion', [CompletionResultType]::ParameterValue, 'Prints a completion script for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Prints a manual page, or writes all of them into a directory')
@@ -494,6 +529,9 @@ Register-ArgumentCompleter -Native -CommandName 'mtls' -ScriptBlock {
             break
         }
         'mtls;help;prune' {
+            break
+        }
+        'mtls;help;restore' {
             break
         }
         'mtls;help;restart' {

@@ -43,6 +43,9 @@ _mtls() {
             mtls,restart)
                 cmd="mtls__subcmd__restart"
                 ;;
+            mtls,restore)
+                cmd="mtls__subcmd__restore"
+                ;;
             mtls,rnc)
                 cmd="mtls__subcmd__renew__subcmd__certificate"
                 ;;
@@ -76,6 +79,9 @@ _mtls() {
             mtls__subcmd__help,restart)
                 cmd="mtls__subcmd__help__subcmd__restart"
                 ;;
+            mtls__subcmd__help,restore)
+                cmd="mtls__subcmd__help__subcmd__restore"
+                ;;
             mtls__subcmd__help,status)
                 cmd="mtls__subcmd__help__subcmd__status"
                 ;;
@@ -86,7 +92,7 @@ _mtls() {
 
     case "${cmd}" in
         mtls)
-            opts="-k -n -q -v -y -h -V --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help --version status expiry export renew-certificate renew-cert rnc rotate prune restart completion man help"
+            opts="-k -n -q -v -y -h -V --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help --version status expiry export renew-certificate renew-cert rnc rotate prune restore restart completion man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -370,7 +376,7 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__help)
-            opts="status expiry export renew-certificate prune restart completion man help"
+            opts="status expiry export renew-certificate prune restore restart completion man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -482,6 +488,20 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__help__subcmd__restart)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mtls__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -844,6 +864,92 @@ _mtls() {
                     ;;
                 --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                --kubernetes)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                -k)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --certs-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-as-json)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        mtls__subcmd__restore)
+            opts="-o -k -n -q -v -y -h --dry-run --timeout --propagation-wait --fence --ignore-owners --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --propagation-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fence)
+                    COMPREPLY=($(compgen -W "auto never" -- "${cur}"))
                     return 0
                     ;;
                 --output)

@@ -52,6 +52,7 @@ complete -c mtls -n "__fish_mtls_needs_command" -f -a "renew-cert" -d 'Renews ro
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "rnc" -d 'Renews root and issuer while every application goes on calling every other'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "rotate" -d 'Renews root and issuer while every application goes on calling every other'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "prune" -d 'Retires trust anchors and bridges that nobody needs any more, where that is proven'
+complete -c mtls -n "__fish_mtls_needs_command" -f -a "restore" -d 'Puts the CA on record back after Sentry invented one of its own; both stay trusted, so that calls go on'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "completion" -d 'Prints a completion script for a shell'
 complete -c mtls -n "__fish_mtls_needs_command" -f -a "man" -d 'Prints a manual page, or writes all of them into a directory'
@@ -341,7 +342,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s v -l verbose -d 'Sa
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l force -d 'Goes on although this many consumers are not proven to be ready: they may refuse calls then. Each is named first; a token validator or another mesh\'s trust anchor counts as one' -r
-complete -c mtls -n "__fish_mtls_using_subcommand prune" -l timeout -d 'How long the wait for a quiet Sentry may take' -r
+complete -c mtls -n "__fish_mtls_using_subcommand prune" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
@@ -370,6 +371,35 @@ complete -c mtls -n "__fish_mtls_using_subcommand prune" -s q -l quiet -d 'Says 
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l timeout -d 'How long each rollout, and the wait for a quiet Sentry, may take' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
+never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
+json\t'One JSON document, as described in docs/schema'
+yaml\t'The same as YAML'"
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s k -l kubernetes -d 'Works on a Kubernetes cluster; that is the default' -r -f -a "true\t''
+false\t''"
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l certs-dir -d 'Works on this directory of a self-hosted Dapr' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l kubeconfig -d 'The kubeconfig file to use' -r -F
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l context -d 'The kubeconfig context to use' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s n -l namespace -d 'The namespace of Dapr\'s control plane, if there are several' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l as -d 'The user to act as' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l as-group -d 'A group to act as; may be repeated' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l request-timeout -d 'How long one request to the API server may take; 0 sets no limit' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal that can show it, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l log-as-json -d 'Accepted as `dapr` has it, without effect' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l runtime-path -d 'Accepted as `dapr` has it, without effect' -r
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l dry-run -d 'Shows what would be published. Reads and probes only'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l ignore-owners -d 'Writes although a continuous reconciler such as Argo CD owns the objects'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l no-headers -d 'Leaves the heads of tables out'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l self-hosted -d 'Works on `~/.dapr/certs`'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s q -l quiet -d 'Says less on stderr: errors and warnings only'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s v -l verbose -d 'Says more on stderr; twice: every request'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s y -l yes -d 'Answers every question with yes'
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l app-namespace -d 'Restarts applications in this namespace only; may be repeated' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -s l -l selector -d 'Restarts only applications whose workload has these labels, such as `tier=web,team!=x`' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restart" -l max-parallel -d 'How many applications are restarted at once' -r
@@ -439,12 +469,13 @@ complete -c mtls -n "__fish_mtls_using_subcommand man" -s q -l quiet -d 'Says le
 complete -c mtls -n "__fish_mtls_using_subcommand man" -s v -l verbose -d 'Says more on stderr; twice: every request'
 complete -c mtls -n "__fish_mtls_using_subcommand man" -s y -l yes -d 'Answers every question with yes'
 complete -c mtls -n "__fish_mtls_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "status" -d 'Shows the control plane, every layer of certificates, and what needs attention'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "expiry" -d 'Shows when the certificates of every layer expire, and who depends on them'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "export" -d 'Writes ca.crt, issuer.crt and issuer.key into a directory'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "renew-certificate" -d 'Renews root and issuer while every application goes on calling every other'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "prune" -d 'Retires trust anchors and bridges that nobody needs any more, where that is proven'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "completion" -d 'Prints a completion script for a shell'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "man" -d 'Prints a manual page, or writes all of them into a directory'
-complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restart completion man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "status" -d 'Shows the control plane, every layer of certificates, and what needs attention'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "expiry" -d 'Shows when the certificates of every layer expire, and who depends on them'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "export" -d 'Writes ca.crt, issuer.crt and issuer.key into a directory'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "renew-certificate" -d 'Renews root and issuer while every application goes on calling every other'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "prune" -d 'Retires trust anchors and bridges that nobody needs any more, where that is proven'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "restore" -d 'Puts the CA on record back after Sentry invented one of its own; both stay trusted, so that calls go on'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "restart" -d 'Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "completion" -d 'Prints a completion script for a shell'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "man" -d 'Prints a manual page, or writes all of them into a directory'
+complete -c mtls -n "__fish_mtls_using_subcommand help; and not __fish_seen_subcommand_from status expiry export renew-certificate prune restore restart completion man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -47,6 +47,13 @@ pub enum Command {
     RenewCertificate(Box<RenewArgs>),
     /// Retires trust anchors and bridges that nobody needs any more, where that is proven.
     Prune(PruneArgs),
+    /// Puts the CA on record back after Sentry invented one of its own; both stay trusted, so that calls go on.
+    ///
+    /// Sentry invents a CA where it finds the trust bundle torn or emptied. The issuer that is kept in the record signs
+    /// again, its root cross-signed by the invented issuer, so that pods of both sides accept what it signs; those that
+    /// must be restarted are named, and `mtls prune` retires the invented root later. What was damaged and not yet
+    /// overwritten is published again as it was. A renewal does the same on its way to a new CA.
+    Restore(RestoreArgs),
     /// Restarts the control plane in the order that keeps the mesh working, then with `--apps` the applications.
     ///
     /// An application is restarted as `kubectl rollout restart` does it: its own update strategy decides how many of its
@@ -193,7 +200,6 @@ pub struct ExportArgs {
 
 /// Arguments of `renew-certificate`.
 #[derive(Args, Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct RenewArgs {
     /// Makes the new root with this key. The live root's own key renews that root. Beside certificates of your own it
     /// has no effect, as in `dapr`.
@@ -242,19 +248,9 @@ pub struct RenewArgs {
     /// Does nothing unless the issuer in use or its root expires within this time.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub if_expires_within: Option<SignedDuration>,
-    /// How long each rollout, and the wait for a quiet Sentry, may take.
-    #[arg(long, value_name = "DURATION", default_value = "300", value_parser = duration::parse)]
-    pub timeout: SignedDuration,
-    /// How long to wait for each proof that a process took what was published.
-    #[arg(long, value_name = "DURATION", default_value = "60", value_parser = duration::parse)]
-    pub propagation_wait: SignedDuration,
-
-    /// Whether Sentry's right to overwrite the pair is taken away during the trust write.
-    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = GUARD)]
-    pub fence: FenceArg,
-    /// Writes although a continuous reconciler such as Argo CD owns the objects.
-    #[arg(long, help_heading = GUARD)]
-    pub ignore_owners: bool,
+    /// How it goes about it.
+    #[command(flatten)]
+    pub conduct: Conduct,
     /// Stops before any write unless this is the mesh's trust domain.
     #[arg(long, value_name = "DOMAIN", help_heading = GUARD)]
     pub expect_trust_domain: Option<String>,
@@ -319,6 +315,23 @@ pub enum RestartScope {
     Off,
 }
 
+/// How a command that publishes goes about it, whatever it publishes.
+#[derive(Args, Clone, Debug)]
+pub struct Conduct {
+    /// How long each rollout, and the wait for a quiet Sentry, may take.
+    #[arg(long, value_name = "DURATION", default_value = "300", value_parser = duration::parse)]
+    pub timeout: SignedDuration,
+    /// How long to wait for each proof that a process took what was published.
+    #[arg(long, value_name = "DURATION", default_value = "60", value_parser = duration::parse)]
+    pub propagation_wait: SignedDuration,
+    /// Whether Sentry's right to overwrite the pair is taken away during the trust write.
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = GUARD)]
+    pub fence: FenceArg,
+    /// Writes although a continuous reconciler such as Argo CD owns the objects.
+    #[arg(long, help_heading = GUARD)]
+    pub ignore_owners: bool,
+}
+
 /// Whether to fence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum FenceArg {
@@ -340,18 +353,23 @@ pub struct PruneArgs {
     /// Shows what would be retired. Reads and probes only.
     #[arg(long)]
     pub dry_run: bool,
-    /// How long the wait for a quiet Sentry may take.
-    #[arg(long, value_name = "DURATION", default_value = "300", value_parser = duration::parse)]
-    pub timeout: SignedDuration,
-    /// How long to wait for each proof that a process took what was published.
-    #[arg(long, value_name = "DURATION", default_value = "60", value_parser = duration::parse)]
-    pub propagation_wait: SignedDuration,
-    /// Whether Sentry's right to overwrite the pair is taken away during the trust write.
-    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = GUARD)]
-    pub fence: FenceArg,
-    /// Writes although a continuous reconciler such as Argo CD owns the objects.
-    #[arg(long, help_heading = GUARD)]
-    pub ignore_owners: bool,
+    /// How it goes about it.
+    #[command(flatten)]
+    pub conduct: Conduct,
+    /// How the result is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// Arguments of `restore`.
+#[derive(Args, Clone, Debug)]
+pub struct RestoreArgs {
+    /// Shows what would be published. Reads and probes only.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How it goes about it.
+    #[command(flatten)]
+    pub conduct: Conduct,
     /// How the result is shown.
     #[command(flatten)]
     pub show: ShowArgs,

@@ -62,6 +62,7 @@ fn without_a_command_there_is_help_and_a_usage_error() {
 #[rstest]
 #[case("--help")]
 #[case("help rotate")]
+#[case("restore --help")]
 #[case("renew-certificate -h")]
 #[case("--version")]
 fn help_is_a_result(#[case] arguments: &str) {
@@ -89,6 +90,7 @@ fn wrong_usage_exits_2(#[case] arguments: &str, #[case] why: &str) {
 #[case("export")]
 #[case("renew-certificate -k --restart")]
 #[case("restart")]
+#[case("restore")]
 fn without_a_cluster_every_command_says_so(#[case] arguments: &str) {
     let home = home();
     let ended = mtls(arguments, home.path()).env("KUBECONFIG", "missing").output().expect("the binary runs");
@@ -372,6 +374,73 @@ fn a_prune_of_a_directory_wants_to_be_told_how_many_may_break() {
     let [anchors, chain, key] = trio(&home.path().join("certs"));
     assert_eq!((count(&anchors), count(&chain)), (1, 1));
     assert_eq!(key, before[2], "the issuer stays");
+}
+
+/// A Sentry that finds a part of the three files makes all of them anew.
+#[test]
+fn what_sentry_overwrote_or_somebody_lost_comes_back_from_the_record() {
+    let home = with_ca(90);
+    let certs = home.path().join("certs");
+    let (stdout, _) = run("restore --certs-dir certs", home.path(), 0);
+    assert_eq!(stdout, "Nothing to restore: what is published is on record, and works.\n");
+    let kept = trio(&certs);
+
+    fs::remove_file(certs.join("issuer.key")).expect("it is there");
+    let (_, stderr) = run("status --certs-dir certs", home.path(), 1);
+    assert!(
+        stderr.contains("hint: from the record of the last rotation: `mtls restore --certs-dir 'certs'`"),
+        "{stderr}"
+    );
+    run("restore --certs-dir certs", home.path(), 0);
+    assert_eq!(trio(&certs), kept);
+    assert_eq!(mode(&certs.join("issuer.key")), 0o600);
+
+    run("rotate --certs-dir other --valid-until 60", home.path(), 0);
+    for name in ["ca.crt", "issuer.crt", "issuer.key"] {
+        fs::copy(home.path().join("other").join(name), certs.join(name)).expect("both are ours");
+    }
+    let invented = trio(&certs);
+    let (stdout, _) = run("status --certs-dir certs", home.path(), 0);
+    assert!(stdout.contains("is not on record: Sentry has invented a CA"), "{stdout}");
+    assert!(stdout.contains("the new one: `mtls restore --certs-dir 'certs'`; a renewal does that too"), "{stdout}");
+    let (stdout, _) = run("restore --certs-dir certs --dry-run", home.path(), 0);
+    assert_data_eq!(
+        stdout,
+        str![[r"
+Would use strategy restore:
+  1. publish the trust bundle: [..] + [..]
+  2. publish the issuer [..] (3 in the chain)
+
+"]]
+    );
+    assert_eq!(trio(&certs), invented);
+    let (stdout, stderr) = run("restore --certs-dir certs", home.path(), 0);
+    assert!(stdout.starts_with("The CA on record signs again; it is valid through "), "{stdout}");
+    assert!(stderr.contains("which Sentry invented, accepts the chain until "), "{stderr}");
+    assert_eq!(trio(&certs)[2], kept[2], "the kept issuer signs");
+    let (stdout, _) = run("status --certs-dir certs -o json", home.path(), 0);
+    assert_eq!(stdout.matches("\"trust anchor\"").count(), 2, "both stay trusted: {stdout}");
+    run("restore --certs-dir certs", home.path(), 0);
+}
+
+#[test]
+fn without_a_record_there_is_nothing_to_restore_from() {
+    let home = with_ca(90);
+    fs::remove_dir_all(home.path().join("certs/mtls-rotation")).expect("it is there");
+    let (_, stderr) = run("restore --certs-dir certs", home.path(), 1);
+    assert!(
+        stderr.contains("error: no CA is kept that could be restored: there is no record of a rotation"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("hint: if you have it as files: `mtls renew-certificate --ca-root-certificate"),
+        "{stderr}"
+    );
+    let (home, goal) = cut_off();
+    let (_, stderr) = run("restore --certs-dir certs", home.path(), 1);
+    assert!(stderr.contains("error: a rotation (strategy bridge) is open since "), "{stderr}");
+    run("renew-certificate --certs-dir certs --resume", home.path(), 0);
+    assert_eq!(trio(&home.path().join("certs")), goal);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn no_schedule_costs_a_call_or_a_ca() {
         failed.len()
     );
     assert!(failed.is_empty(), "seeds {failed:?}");
-    let all = ["abort", "append", "bridge", "issuer", "replace", "restart", "same-key"];
+    let all = ["abort", "append", "bridge", "issuer", "replace", "restart", "restore", "same-key"];
     assert!(played.len() < 50 || done.keys().copied().eq(all), "a strategy never reaches its goal");
 }
 
@@ -207,9 +207,12 @@ impl Script {
         self.command(Ask::Renew, &request);
     }
 
+    /// Goes on with what is open, or brings back what Sentry has overwritten.
     fn resume(&mut self) {
         if let Some(request) = self.open.clone() {
             self.command(Ask::Resume, &request);
+        } else if self.mesh.usurped {
+            self.command(Ask::Restore, &request(Inputs::Fresh, 90));
         }
     }
 
@@ -323,6 +326,10 @@ impl Script {
         match self.chance.below(4) {
             0 => self.restart_services(),
             1 => self.rotate(),
+            2 => {
+                self.pass(SignedDuration::from_secs(100));
+                self.resume();
+            }
             _ => {}
         }
     }
@@ -351,7 +358,11 @@ impl Script {
     }
 
     fn finish(&mut self) {
-        let (ask, inputs) = if self.is_open() { (Ask::Resume, "the open one") } else { (Ask::Renew, "the last one") };
+        let (ask, inputs) = match (self.is_open(), self.chance.one_in(2)) {
+            (true, _) => (Ask::Resume, "the open one"),
+            (false, true) => (Ask::Restore, "the kept one"),
+            (false, false) => (Ask::Renew, "the last one"),
+        };
         let last = Request { digest: inputs.to_owned(), ..request(Inputs::Fresh, 90) };
         let request = self.open.clone().unwrap_or(last);
         self.mesh.note(format!("- {ask:?} to the end"));

@@ -9,6 +9,8 @@ mod leak;
 mod model;
 #[path = "rotation/prune.rs"]
 mod prune;
+#[path = "rotation/restore.rs"]
+mod restore;
 
 use jiff::SignedDuration;
 use model::{Chance, Cut, LIMITS, Model, Watcher, block_on, go, make_ca, request};

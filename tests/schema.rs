@@ -32,6 +32,7 @@ fn documents_of_a_directory_follow_their_schemas() {
     check("renew-certificate", &run("rotate --dry-run"));
     check("renew-certificate", &run("rotate --valid-until 20"));
     check("renew-certificate", &run("rotate"));
+    check("renew-certificate", &run("restore"));
     check("status", &run("status"));
     check("expiry", &run("expiry"));
 }

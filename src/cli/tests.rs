@@ -69,7 +69,7 @@ fn restart_is_a_flag_and_a_choice(#[case] flags: &str, #[case] wanted: Option<Re
 fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
     let args = renew(&format!("mtls {name} -k"));
     assert_eq!(args.valid_until, SignedDuration::from_hours(365 * 24));
-    assert_eq!(args.timeout, SignedDuration::from_secs(300));
+    assert_eq!(args.conduct.timeout, SignedDuration::from_secs(300));
     assert_eq!(args.strategy, StrategyArg::Auto);
 }
 
@@ -88,6 +88,8 @@ fn renewing_has_daprs_names_and_defaults(#[case] name: &str) {
 #[case("mtls status -k --certs-dir .")]
 #[case("mtls rotate --self-hosted --certs-dir .")]
 #[case("mtls rotate --strategy retire")]
+#[case("mtls rotate --strategy restore")]
+#[case("mtls restore --valid-until 90")]
 #[case("mtls frobnicate")]
 fn contradictions_are_usage_errors(#[case] line: &str) {
     assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");

@@ -36,7 +36,7 @@ pub fn request(args: &RenewArgs) -> Result<Request, Error> {
             Some(RestartScope::All) => Some(Scope::All),
             Some(RestartScope::Off) | None => None,
         },
-        timeout: args.timeout,
+        timeout: args.conduct.timeout,
     })
 }
 

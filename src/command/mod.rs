@@ -11,14 +11,16 @@ mod place;
 mod prune;
 mod renew;
 mod restart;
+mod restore;
 mod status;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::cli::{Cli, Command, ShowArgs};
+use crate::cli::{Cli, Command, Conduct, ShowArgs};
 use crate::error::Error;
 use crate::mesh::{Layer, Observed, Recorded, layers};
-use crate::rotation::{Event, Mesh, Need, Record};
+use crate::report::renewal::Renewal;
+use crate::rotation::{Event, Limits, Mesh, Need, Record, Status};
 use crate::ui::Ui;
 pub use place::{Place, Renewing};
 
@@ -32,6 +34,7 @@ pub async fn run(cli: &Cli, ui: &Ui) -> Result<(), Error> {
         Some(Command::Export(args)) => export::run(args, global, ui).await,
         Some(Command::RenewCertificate(args)) => renew::run(args, global, ui).await,
         Some(Command::Prune(args)) => prune::run(args, global, ui).await,
+        Some(Command::Restore(args)) => restore::run(args, global, ui).await,
         Some(Command::Restart(args)) => restart::run(args, global, ui).await,
         Some(Command::Completion(args)) => completion::run(args, ui),
         Some(Command::Man(args)) => man::run(args, ui),
@@ -61,7 +64,7 @@ impl Sight {
                 began: goal.began,
                 strategy: goal.strategy.word(),
                 roots: trios.into_iter().flatten().flat_map(|trio| trio.trust.fingerprints()).collect(),
-                mends: record.kept(&self.seen).is_some(),
+                mends: record.mends(&self.seen),
             }
         })
     }
@@ -74,6 +77,25 @@ fn tell(event: &Event, show: &ShowArgs, ui: &Ui) {
         let _ = ui.dapr_line(show, &format!("Restarting {service}.."));
     }
     ui.event(event);
+}
+
+/// How long a command waits that publishes, and how many applications it restarts at once.
+fn limits(conduct: &Conduct, parallel: u16) -> Limits {
+    Limits { propagation: conduct.propagation_wait, rollout: conduct.timeout, parallel: parallel.into() }
+}
+
+/// Shows that there is nothing to do, in this sentence. Errors where nothing that works is published.
+fn nothing_to_do(text: &str, seen: &Observed, show: &ShowArgs, ui: &Ui) -> Result<(), Error> {
+    let renewal = Renewal::nothing_due(seen, &[]).ok_or_else(|| {
+        Error::failed("the live chain does not verify; nothing was changed").hint("`mtls status` says what is wrong")
+    })?;
+    ui.show(show, &renewal, || format!("{text}\n"))
+}
+
+/// Nothing was published: what was on record before counts again, so that a CA that is kept there stays within reach.
+async fn take_back<M: Mesh>(mesh: &mut M, record: &Record, kept: Option<Record>) -> Result<(), Error> {
+    let aborted = || Record { status: Status::Aborted, goal: record.goal.clone() };
+    mesh.save(&kept.unwrap_or_else(aborted)).await
 }
 
 /// Gives the lock back, however the work ended. What could not be put back is an error by itself, and else a hint on

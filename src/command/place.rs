@@ -1,6 +1,6 @@
 //! Opens the place to work on: the cluster, or a directory.
 
-use crate::cli::{FenceArg, Global, PruneArgs, RenewArgs, RestartArgs};
+use crate::cli::{Conduct, FenceArg, Global, RestartArgs};
 use crate::error::Error;
 use crate::kubernetes::{self, Applications, Kubernetes, Options, Writing};
 use crate::mesh::Observed;
@@ -29,24 +29,14 @@ pub struct Renewing {
     pub applications: Applications,
 }
 
-impl From<&RenewArgs> for Renewing {
-    fn from(args: &RenewArgs) -> Self {
-        Self {
-            fence: args.fence == FenceArg::Auto,
-            patience: args.timeout,
-            trust_domain: args.trust_domain.clone(),
-            applications: Applications::default(),
-        }
+impl From<&Conduct> for Renewing {
+    fn from(conduct: &Conduct) -> Self {
+        let fence = conduct.fence == FenceArg::Auto;
+        Self { fence, patience: conduct.timeout, trust_domain: None, applications: Applications::default() }
     }
 }
 
 impl Renewing {
-    /// For a prune.
-    pub fn pruning(args: &PruneArgs) -> Self {
-        let fence = args.fence == FenceArg::Auto;
-        Self { fence, patience: args.timeout, trust_domain: None, applications: Applications::default() }
-    }
-
     /// For a restart, which writes what is published only to repair it.
     pub fn restarting(args: &RestartArgs) -> Self {
         let applications = Applications { namespaces: args.app_namespace.clone(), selector: args.selector.clone() };

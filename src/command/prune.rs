@@ -4,7 +4,7 @@
 //! Whoever stands in the way is named before anything is written, all at once. Pods that are being deleted stand in the
 //! way of each move, and not of the whole: the run waits for them.
 
-use super::{Place, Renewing, before, entropy, renew, tell};
+use super::{Place, Renewing, before, entropy, limits, nothing_to_do, renew, take_back, tell};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
@@ -12,14 +12,12 @@ use crate::mesh::{Answer, Consumer, Observed, Role};
 use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
-use crate::rotation::{
-    Goal, Limits, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, plan, run as rotate,
-};
+use crate::rotation::{Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Strategy, need, plan, run as rotate};
 use crate::ui::Ui;
 
 /// Runs the command.
 pub async fn run(args: &PruneArgs, global: &Global, ui: &Ui) -> Result<(), Error> {
-    match Place::open(global, Some(Renewing::pruning(args)), ui).await? {
+    match Place::open(global, Some(Renewing::from(&args.conduct)), ui).await? {
         Place::Kubernetes(mut mesh) => Box::pin(prune(&mut *mesh, args, global, ui)).await,
         Place::Directory(mut mesh) => prune(&mut *mesh, args, global, ui).await,
     }
@@ -31,9 +29,9 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     let kept = mesh.load().await?;
     before::introduce(&seen, ui);
     before::supported(&seen, ui)?;
-    before::owners(args.ignore_owners, &seen, ui)?;
+    before::owners(args.conduct.ignore_owners, &seen, ui)?;
     let Some(mut goal) = goal(&seen, kept.as_ref())? else {
-        return nothing(args, &seen, ui);
+        return nothing_to_do(NOTHING, &seen, &args.show, ui);
     };
     let seen = look(mesh, args, &need(&goal, &seen)).await?;
     let staying = seen.staying();
@@ -64,7 +62,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
 /// Looks until every Sentry replica gives an answer: one that reloads takes no connections for a moment.
 async fn look<M: Mesh>(mesh: &mut M, args: &PruneArgs, need: &Need) -> Result<Observed, Error> {
     let mut seen = mesh.observe(need).await?;
-    let end = seen.now + args.propagation_wait;
+    let end = seen.now + args.conduct.propagation_wait;
     let is_mute = |sentry: &Consumer| sentry.role == Role::Sentry && matches!(sentry.served, Answer::Unknown(_));
     while seen.now < end && seen.consumers.iter().any(is_mute) {
         mesh.pause().await;
@@ -80,8 +78,11 @@ fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
         Some(goal) if goal.strategy == Strategy::Prune => return Ok(Some(goal.clone())),
         Some(goal) => {
             let what = format!("a rotation (strategy {}) is open since {}", goal.strategy.word(), goal.began);
-            return Err(Error::failed(format!("{what}, and what it still needs cannot be retired"))
-                .hint("go on with `mtls renew-certificate --resume`, or back with `mtls renew-certificate --abort`"));
+            let hint = match goal.strategy {
+                Strategy::Restore => "go on with `mtls restore`",
+                _ => "go on with `mtls renew-certificate --resume`, or back with `mtls renew-certificate --abort`",
+            };
+            return Err(Error::failed(format!("{what}, and what it still needs cannot be retired")).hint(hint));
         }
         None => {}
     }
@@ -92,14 +93,8 @@ fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
     }
 }
 
-fn nothing(args: &PruneArgs, seen: &Observed, ui: &Ui) -> Result<(), Error> {
-    let text = "Nothing to retire: every trust anchor is in use or another mesh's, and the chain carries no bridge.\n";
-    match Renewal::nothing_due(seen, &[]) {
-        Some(renewal) => ui.show(&args.show, &renewal, || text.to_owned()),
-        None => Err(Error::failed("the live chain does not verify, so that nothing can be retired")
-            .hint("`mtls status` says what is wrong")),
-    }
-}
+const NOTHING: &str =
+    "Nothing to retire: every trust anchor is in use or another mesh's, and the chain carries no bridge.";
 
 /// Says what would help, of each kind of obstacle that was found.
 fn refused(goal: &Goal, found: &[Break], seen: &Observed) -> Error {
@@ -155,13 +150,11 @@ async fn under_the_lock<M: Mesh>(
     let published = seen.published.clone();
     let mut record = Record::open(goal);
     mesh.save(&record).await?;
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel: 1 };
+    let limits = limits(&args.conduct, 1);
     let ended =
         rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
-        // Nothing has gone, so the rotation before it may still be aborted.
-        let aborted = Record { status: Status::Aborted, goal: record.goal.clone() };
-        mesh.save(&kept.unwrap_or(aborted)).await?;
+        take_back(mesh, &record, kept).await?;
     }
     Ok((record.goal, ended))
 }

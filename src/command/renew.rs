@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Place, Renewing, before, entropy, given, tell};
+use super::{Place, Renewing, before, entropy, given, limits, tell};
 use crate::cli::{Global, RenewArgs};
 use crate::error::{Error, Kind};
 use crate::keep;
@@ -15,15 +15,16 @@ use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
-    Ask, Begin, Concern, Goal, Left, Limits, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio,
-    affected, begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
+    Ask, Begin, Concern, Goal, Left, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio, affected,
+    begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
 /// Runs the command. What it does to a cluster and to a directory is the same code.
 pub async fn run(args: &RenewArgs, global: &Global, ui: &Ui) -> Result<(), Error> {
     let request = given::request(args)?;
-    match Place::open(global, Some(Renewing::from(args)), ui).await? {
+    let renewing = Renewing { trust_domain: args.trust_domain.clone(), ..Renewing::from(&args.conduct) };
+    match Place::open(global, Some(renewing), ui).await? {
         Place::Kubernetes(mut mesh) => Box::pin(renew(&mut *mesh, args, global, &request, ui)).await,
         Place::Directory(mut mesh) => renew(&mut *mesh, args, global, &request, ui).await,
     }
@@ -56,7 +57,7 @@ async fn renew<M: Mesh>(
             return nothing_due(args, &seen, horizon, ui);
         }
     }
-    before::owners(args.ignore_owners, &seen, ui)?;
+    before::owners(args.conduct.ignore_owners, &seen, ui)?;
     let seen = match kept.as_ref().and_then(|record| record.doubts(&seen)) {
         Some(doubts) => mesh.observe(&doubts).await?,
         None => seen,
@@ -91,7 +92,7 @@ async fn renew<M: Mesh>(
     } else if ask == Ask::Abort {
         ui.say("the previous issuer is the live one already");
     }
-    let is_rotation = !matches!(goal.strategy, Strategy::Abort | Strategy::Prune);
+    let is_rotation = !matches!(goal.strategy, Strategy::Abort | Strategy::Prune | Strategy::Restore);
     if is_rotation {
         ui.dapr_line(&args.show, "Starting certificate rotation")?;
     }
@@ -182,8 +183,7 @@ async fn under_the_lock<M: Mesh>(
     if !*is_kept {
         mesh.save(record).await?;
     }
-    let parallel = args.max_parallel.into();
-    let limits = Limits { propagation: args.propagation_wait, rollout: args.timeout, parallel };
+    let limits = limits(&args.conduct, args.max_parallel);
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     let waits = record.goal.strategy == Strategy::Append;
     if !*continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
@@ -258,17 +258,30 @@ fn nothing_due(args: &RenewArgs, seen: &Observed, horizon: Timestamp, ui: &Ui) -
     .hint("restart them: a new pod gets the trust bundle that is published now"))
 }
 
+const STANDS: &str = "`mtls status` shows where the mesh stands";
 const RETIRE: &str = "Go on retiring the older trust anchors? They do not come back.";
 const REPLACE: &str = "`--strategy replace` replaces everything at once; calls fail until all has been restarted";
 
-fn refused(why: &Refused) -> Error {
+/// The error for a command that does not begin, with the ways out.
+pub fn refused(why: &Refused) -> Error {
     let hints: &[&str] = match why {
+        Refused::OtherInputs { strategy: Strategy::Restore, .. } => &["`mtls restore` goes on with it"],
         Refused::OtherInputs { .. } => &[
             "`mtls renew-certificate --resume` continues the open rotation",
             "`mtls renew-certificate --abort` puts the previous issuer back",
         ],
-        Refused::NothingOpen | Refused::NothingToAbort(_) | Refused::Invented(_) => {
-            &["`mtls status` shows where the mesh stands"]
+        Refused::IsOpen { .. } => &["`mtls renew-certificate --resume` goes on with it"],
+        Refused::NothingKept(_) => &[
+            "if you have it as files: `mtls renew-certificate --ca-root-certificate ca.crt \
+             --issuer-public-certificate issuer.crt --issuer-private-key issuer.key`",
+            STANDS,
+        ],
+        Refused::KeptInVain(_) => &["`mtls renew-certificate` makes a new one"],
+        Refused::NothingOpen | Refused::NothingToAbort(_) | Refused::NothingToRestore(_) | Refused::Invented(_) => {
+            &[STANDS]
+        }
+        Refused::NoStrategy(NoStrategy(tried)) if tried.iter().any(|(strategy, _)| *strategy == Strategy::Restore) => {
+            &[STANDS]
         }
         Refused::NoStrategy(NoStrategy(tried)) if tried.iter().any(|(strategy, _)| *strategy == Strategy::Append) => {
             &[REPLACE]
@@ -281,7 +294,8 @@ fn refused(why: &Refused) -> Error {
     hints.iter().fold(Error::failed(why.to_string()), |error, hint| error.hint(*hint))
 }
 
-fn blocked(breaks: &[Break]) -> Error {
+/// The error for a plan whose next move would break these.
+pub fn blocked(breaks: &[Break]) -> Error {
     Error::failed(format!("the next move is not safe: {}", in_words(breaks)))
 }
 
@@ -340,13 +354,18 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
         .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
-    if !ended.seen.is_directory() && Goal::prune(&ended.seen, None).is_ok() {
-        let from = goal.last_former_svid(&ended.seen).map_or_else(String::new, |from| format!(" from {from} on, or"));
+    say_when_to_prune(goal, &ended.seen, ui);
+    finished(&left, ended.moves)
+}
+
+/// Says from when on a prune can retire what is not in use any more, if something is.
+pub fn say_when_to_prune(goal: &Goal, seen: &Observed, ui: &Ui) {
+    if !seen.is_directory() && Goal::prune(seen, None).is_ok() {
+        let from = goal.last_former_svid(seen).map_or_else(String::new, |from| format!(" from {from} on, or"));
         ui.say(&format!(
             "`mtls prune` can retire what is older{from} as soon as everything has been restarted since the switch"
         ));
     }
-    finished(&left, ended.moves)
 }
 
 /// The safe phase of an append: names whoever does not hold the new root yet.

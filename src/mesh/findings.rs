@@ -57,8 +57,21 @@ pub struct Recorded {
     pub strategy: &'static str,
     /// Every root that it has published or found published.
     pub roots: Vec<Fingerprint>,
-    /// Whether it keeps a CA that can be published again over the one that is live.
+    /// Whether it keeps a CA that can be published again, over the one that is live or in place of what is damaged.
     pub mends: bool,
+}
+
+const RESTORE: &str = "restore";
+
+impl Recorded {
+    /// The command that goes on with what is open, or puts back what the record keeps.
+    fn way_on(&self) -> &'static str {
+        match (self.open, self.strategy) {
+            (false, _) | (true, RESTORE) => RESTORE,
+            (true, "prune") => "prune",
+            (true, _) => "renew-certificate --resume",
+        }
+    }
 }
 
 /// Dapr warns this long before a certificate expires (`dapr/cli/pkg/kubernetes/mtls.go`).
@@ -72,7 +85,7 @@ pub fn findings(seen: &Observed, layers: &[Layer], record: Option<&Recorded>) ->
     let mut found = Found { seen, list: Vec::new() };
     found.presence(record);
     found.pair();
-    found.signing(layers);
+    found.signing(layers, record);
     found.refusals(layers, record);
     found.sentry();
     found.expiries(layers);
@@ -105,6 +118,12 @@ impl Found<'_> {
         }
     }
 
+    /// The command line that brings back what is damaged or was overwritten: from the record, if that has it.
+    fn mend(&self, record: Option<&Recorded>) -> String {
+        let kept = record.filter(|record| record.mends);
+        self.command(kept.map_or("renew-certificate", Recorded::way_on))
+    }
+
     fn presence(&mut self, record: Option<&Recorded>) {
         let namespace = self.seen.identity.namespace.clone();
         if !self.seen.is_directory() && self.seen.control_plane.is_empty() {
@@ -130,16 +149,16 @@ impl Found<'_> {
             );
             return;
         }
-        let renew = self.command("renew-certificate");
+        let mend = self.mend(record);
         let hint = match record {
-            Some(record) if record.mends => format!("put the kept CA back with {renew}"),
+            Some(record) if record.mends => format!("put the kept CA back with {mend}"),
             _ if self.seen.consumers.iter().any(|consumer| consumer.role != Role::Sentry) => {
                 format!(
                     "make a CA that you know of, and restart everything: {}",
                     self.command("renew-certificate --strategy replace")
                 )
             }
-            _ => format!("make a CA that you know of with {renew}"),
+            _ => format!("make a CA that you know of with {mend}"),
         };
         self.add(
             Severity::Error,
@@ -162,7 +181,7 @@ impl Found<'_> {
         }
     }
 
-    fn signing(&mut self, layers: &[Layer]) {
+    fn signing(&mut self, layers: &[Layer], record: Option<&Recorded>) {
         let published = &self.seen.published;
         let Some(issuer) = published.chain.first() else { return };
         let trouble = match &published.key {
@@ -174,7 +193,7 @@ impl Found<'_> {
             None => None,
         };
         if let Some(what) = trouble {
-            let hint = self.command("renew-certificate");
+            let hint = self.mend(record);
             self.add(Severity::Error, what, "Sentry exits when it starts", hint);
         }
         if layers.iter().any(|layer| layer.in_use) || issuer.is_expired(self.seen.now) {
@@ -189,7 +208,7 @@ impl Found<'_> {
                 let means = "this tool cannot tell who accepts what Sentry signs";
                 return self.add(Severity::Warning, refusal.to_string(), means, refusal.hint());
             }
-            let hint = self.command("renew-certificate");
+            let hint = self.mend(record);
             self.add(
                 Severity::Error,
                 format!("no published trust anchor verifies the issuer: {refusal}"),
@@ -204,9 +223,6 @@ impl Found<'_> {
             return;
         };
         let refusing: Vec<&Consumer> = refusing(self.seen).into_iter().flat_map(|group| group.consumers).collect();
-        if refusing.is_empty() {
-            return;
-        }
         let root = &root.certificate;
         let born = root.not_before() + self.seen.settings.allowed_clock_skew;
         let is_older = |consumer: &&Consumer| {
@@ -214,6 +230,22 @@ impl Found<'_> {
         };
         let noted = self.seen.published.noted_roots.contains(&root.fingerprint());
         let is_known = noted || record.is_some_and(|record| record.roots.contains(&root.fingerprint()));
+        let mends = record.filter(|record| record.mends).map(|record| {
+            let renew = if record.open { "" } else { "; a renewal does that too, on its way to a new CA" };
+            format!("the kept CA can be bridged to the new one: {}{renew}", self.mend(Some(record)))
+        });
+        if refusing.is_empty() {
+            if let Some(hint) = mends.filter(|_| !is_known) {
+                let root = root.fingerprint().short();
+                let what = format!(
+                    "the root in use ({root}) is not on record: Sentry has invented a CA, or somebody replaced it"
+                );
+                let means =
+                    "whoever holds only the CA on record refuses what is signed now, and not everybody can be seen";
+                self.add(Severity::Warning, what, means, hint);
+            }
+            return;
+        }
         let invented = !is_known && refusing.iter().any(is_older);
         let lost: Vec<Dependent> = refusing.into_iter().map(Dependent::from).collect();
         let root = root.fingerprint().short();
@@ -222,11 +254,9 @@ impl Found<'_> {
             self.add(Severity::Error, what, "calls to and from them fail", restart_hint(&lost));
             return;
         }
-        let renew = self.command("renew-certificate");
-        let hint = match record {
-            Some(record) if record.mends => format!("the kept CA can be bridged to the new one: {renew}"),
-            _ => format!("the former CA is not on record, so they must be restarted: {}", restart_hint(&lost)),
-        };
+        let hint = mends.unwrap_or_else(|| {
+            format!("the former CA is not on record, so they must be restarted: {}", restart_hint(&lost))
+        });
         self.add(
             Severity::Error,
             format!(
@@ -252,9 +282,10 @@ impl Found<'_> {
     fn rotation(&mut self, record: Option<&Recorded>) {
         let open = record.filter(|record| record.open);
         if let Some(record) = open {
-            let on = if record.strategy == "prune" { "prune" } else { "renew-certificate --resume" };
-            let back = self.command("renew-certificate --abort");
-            let hint = format!("go on with {}, or go back with {back}", self.command(on));
+            let mut hint = format!("go on with {}", self.command(record.way_on()));
+            if record.strategy != RESTORE {
+                let _ = write!(hint, ", or go back with {}", self.command("renew-certificate --abort"));
+            }
             let what = format!("a rotation (strategy {}) is open since {}", record.strategy, record.began);
             self.add(Severity::Warning, what, "it stopped where calls go on; nothing more happens by itself", hint);
         }

@@ -193,6 +193,8 @@ impl fmt::Display for Renewal {
             writeln!(f, "What was to be published is published; not everybody goes along yet:")?;
         } else if self.strategy == Some(Strategy::Abort.word()) {
             writeln!(f, "The previous issuer signs again; it is valid through {}", rfc1123(self.valid_until))?;
+        } else if self.strategy == Some(Strategy::Restore.word()) {
+            writeln!(f, "The CA on record signs again; it is valid through {}", rfc1123(self.valid_until))?;
         } else if self.strategy == Some(Strategy::Prune.word()) {
             let names: Vec<String> = self.trust_anchors.iter().map(Fingerprint::short).collect();
             writeln!(f, "Retired what nobody needs any more. Trusted from now on: {}", names.join(" + "))?;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::strategy::{NoStrategy, Proposal, Request, choose};
 use super::{CannotStage, Record, Restart, Status, Strategy, Trio};
-use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
+use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role};
 use crate::pki::{Certificate, Entropy, Profile};
 
 /// What the caller wants of a rotation.
@@ -16,6 +16,8 @@ pub enum Ask {
     Resume,
     /// The previous issuer goes back.
     Abort,
+    /// The CA on record goes back, over one that Sentry invented or in place of what is damaged.
+    Restore,
 }
 
 /// Where the run begins.
@@ -43,6 +45,23 @@ pub enum Refused {
     /// There is nothing to go back to.
     #[error("nothing to go back to: {0}")]
     NothingToAbort(&'static str),
+    /// A rotation is open, and brings the CA on record back by itself.
+    #[error("a rotation (strategy {}) is open since {began}, and mends what is published when it goes on", strategy.word())]
+    IsOpen {
+        /// When it began.
+        began: Timestamp,
+        /// Its strategy.
+        strategy: Strategy,
+    },
+    /// There is no CA that could be restored.
+    #[error("no CA is kept that could be restored: {0}")]
+    NothingKept(&'static str),
+    /// The CA on record is of no use any more.
+    #[error("the CA on record cannot be restored: {0}")]
+    KeptInVain(String),
+    /// What is published needs no mending.
+    #[error("nothing to restore: {0}")]
+    NothingToRestore(&'static str),
     /// The CA that Sentry invented cannot be bridged.
     #[error("the CA that Sentry invented cannot be bridged: {0}")]
     Invented(#[from] CannotStage),
@@ -61,6 +80,13 @@ pub fn begin(
 ) -> Result<Begin, Refused> {
     let open = record.filter(|record| record.is_open(seen, seen.now + request.window));
     match (ask, open.filter(|open| ask != Ask::Renew || open.goal.strategy != Strategy::Prune)) {
+        (Ask::Restore, Some(record)) if record.goal.strategy == Strategy::Restore => {
+            go_on(request, record, seen, entropy)
+        }
+        (Ask::Restore, Some(record)) => {
+            Err(Refused::IsOpen { began: record.goal.began, strategy: record.goal.strategy })
+        }
+        (Ask::Restore, None) => restore(request, seen, record, entropy),
         (Ask::Resume, None) => Err(Refused::NothingOpen),
         (Ask::Resume, Some(record)) => go_on(request, record, seen, entropy),
         (Ask::Renew, Some(record)) if record.goal.inputs == request.digest => go_on(request, record, seen, entropy),
@@ -96,12 +122,38 @@ fn abort(request: &Request, seen: &Observed, record: Option<&Record>, entropy: E
             Status::Done | Status::Aborted => Err(Refused::NothingToAbort("the last rotation was aborted already")),
         };
     }
+    if record.goal.strategy == Strategy::Restore {
+        return Err(Refused::NothingToAbort("the last one was a restore, which is the way back itself"));
+    }
     if record.goal.previous.is_none() {
         return Err(Refused::NothingToAbort("the last rotation replaced no issuer that could come back"));
     }
     // Why: a renewal must not go on with an abort that was interrupted.
     let digest = format!("abort of {}", record.goal.inputs);
     let request = Request { strategy: Some(Strategy::Abort), restart: None, digest, ..request.clone() };
+    Ok(Begin::New(Box::new(choose(&request, seen, Some(record), entropy)?)))
+}
+
+/// The CA on record, over the one that Sentry invented or in place of what is damaged; an unequal pair is made equal.
+fn restore(request: &Request, seen: &Observed, record: Option<&Record>, entropy: Entropy) -> Result<Begin, Refused> {
+    let record = record.ok_or(Refused::NothingKept("there is no record of a rotation"))?;
+    let works = Trio::published(seen).is_some_and(|published| published.until(seen).is_some());
+    let is_whole = works && seen.published.pair == Pair::Equal;
+    let is_known = record.stranger(seen).is_none();
+    if is_whole && is_known {
+        return Err(Refused::NothingToRestore("what is published is on record, and works"));
+    }
+    if !(works && is_known) {
+        let none = Refused::NothingKept("the record of the last rotation has none that was published before");
+        let Trio { trust, issuer } = record.last_published().ok_or(none)?;
+        seen.until(&issuer.chain, trust.anchors(), Profile::Spiffe)
+            .map_err(|why| Refused::KeptInVain(why.to_string()))?;
+    }
+    if is_whole && record.kept(seen).is_none() {
+        return Err(Refused::NothingToRestore("nobody is seen to need the CA on record"));
+    }
+    let digest = Strategy::Restore.word().to_owned();
+    let request = Request { strategy: Some(Strategy::Restore), restart: None, digest, ..request.clone() };
     Ok(Begin::New(Box::new(choose(&request, seen, Some(record), entropy)?)))
 }
 

@@ -31,10 +31,12 @@ pub enum Strategy {
     Restart,
     /// Anchors and bridges that nobody needs any more go.
     Prune,
+    /// The CA on record back, after Sentry invented one of its own or what was published was damaged; anchors stay.
+    Restore,
 }
 
 impl Strategy {
-    const WORDS: [(Self, &str); 9] = [
+    const WORDS: [(Self, &str); 10] = [
         (Self::Issuer, "issuer"),
         (Self::SameKey, "same-key"),
         (Self::Bridge, "bridge"),
@@ -44,6 +46,7 @@ impl Strategy {
         (Self::Abort, "abort"),
         (Self::Restart, "restart"),
         (Self::Prune, "prune"),
+        (Self::Restore, "restore"),
     ];
 
     /// The word for it.

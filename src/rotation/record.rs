@@ -71,10 +71,19 @@ impl RecordError {
 /// The data of the Secret (or the files of the directory) that a record is kept in, by key.
 pub type RecordData = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
-/// What this version writes of a prune; everything else stays as the first version had it.
-const VERSION: u32 = 2;
-const FIRST_VERSION: u32 = 1;
+/// The newest version that is understood.
+const VERSION: u32 = 3;
 const META: &str = "rotation.json";
+
+/// The version that a strategy came with: an older mtls refuses its records, where it would take them for damaged. All
+/// others stay as the first version had them.
+fn version(strategy: Strategy) -> u32 {
+    match strategy {
+        Strategy::Restore => 3,
+        Strategy::Prune => 2,
+        _ => 1,
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct Meta {
@@ -148,8 +157,16 @@ impl Record {
         Some(Need { consumers: true, held: true, control_plane: true, holds, ..Need::default() })
     }
 
+    /// Whether the CA that it keeps can be published again: over the one that Sentry has invented since, or in place of
+    /// what is damaged.
+    pub fn mends(&self, seen: &Observed) -> bool {
+        let works = |trio: &Trio| trio.until(seen).is_some();
+        let is_damaged = || !Trio::published(seen).as_ref().is_some_and(works);
+        self.kept(seen).is_some() || is_damaged() && self.last_published().is_some_and(works)
+    }
+
     /// The published root that is in neither the target nor the previous bundle.
-    fn stranger<'a>(&self, seen: &'a Observed) -> Option<&'a Certificate> {
+    pub(super) fn stranger<'a>(&self, seen: &'a Observed) -> Option<&'a Certificate> {
         let previous = self.goal.previous.as_ref();
         let known = |root: &Certificate| {
             let knows = |trio: &Trio| trio.trust.contains(root.fingerprint());
@@ -174,7 +191,7 @@ impl Record {
     pub fn to_data(&self) -> RecordData {
         let goal = &self.goal;
         let meta = Meta {
-            version: if goal.strategy == Strategy::Prune { VERSION } else { FIRST_VERSION },
+            version: version(goal.strategy),
             status: self.status,
             strategy: goal.strategy.word().to_owned(),
             began: goal.began,
@@ -295,11 +312,23 @@ mod tests {
         }
     }
 
+    /// Every mtls since the first refuses a version that it does not understand.
+    #[test]
+    fn a_strategy_that_came_later_has_a_version_of_its_own() {
+        let mut record = Record::from_data(&data(FIRST)).unwrap();
+        for (strategy, version) in [(Strategy::Append, 1), (Strategy::Prune, 2), (Strategy::Restore, VERSION)] {
+            record.goal.strategy = strategy;
+            let meta: VersionOnly = serde_json::from_slice(&record.to_data()[META]).unwrap();
+            assert_eq!(meta.version, version);
+            assert_eq!(Record::from_data(&record.to_data()).unwrap().goal.strategy, strategy);
+        }
+    }
+
     #[test]
     fn a_record_of_a_newer_version_is_refused_and_not_to_be_removed() {
-        let newer = FIRST.replace(r#"\"version\": 1"#, r#"\"version\": 3"#);
+        let newer = FIRST.replace(r#"\"version\": 1"#, r#"\"version\": 4"#);
         let why = Record::from_data(&data(&newer)).err().unwrap();
-        assert_eq!(why.to_string(), "the record has version 3, this mtls understands 2");
+        assert_eq!(why.to_string(), "the record has version 4, this mtls understands 3");
         assert!(!why.hint("remove it".to_owned()).contains("remove"));
         let damaged = FIRST.replace("previous.issuer.key", "previous.issuer.kex");
         let why = Record::from_data(&data(&damaged)).err().unwrap();

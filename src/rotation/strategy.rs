@@ -212,7 +212,7 @@ pub fn bridge_end(goal: &Goal, seen: &Observed) -> Option<Timestamp> {
 }
 
 fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> String {
-    if by_name && strategy != Strategy::Abort {
+    if by_name && !matches!(strategy, Strategy::Abort | Strategy::Restore) {
         return "asked for by name".to_owned();
     }
     let why = match strategy {
@@ -225,6 +225,7 @@ fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> St
         Strategy::Abort => "the previous issuer goes back",
         Strategy::Restart => "what is published stays",
         Strategy::Prune => "nobody needs the rest any more",
+        Strategy::Restore => "the CA on record signs again, and what else is trusted stays trusted",
     };
     tried.iter().fold(why.to_owned(), |why, (strategy, not)| format!("{why}; not {}: {not}", strategy.word()))
 }
@@ -243,7 +244,7 @@ fn propose(
     let (target, root_key) = minter.target(strategy, entropy)?;
     let invented = record.filter(|record| record.kept(seen).is_some()).and_then(|_| seen.signing_root().cloned());
     let end = match (strategy, &invented, &from) {
-        (Strategy::Abort, ..) => target.until(seen).unwrap_or(seen.now),
+        (Strategy::Abort, ..) | (Strategy::Restore, None, _) => target.until(seen).unwrap_or(seen.now),
         (_, Some(root), Some(kept)) => {
             target.issuer.certificate().not_after().min(kept.until_under(root, seen).unwrap_or(seen.now))
         }
@@ -318,6 +319,7 @@ impl Minter<'_> {
             }
             Strategy::Replace | Strategy::Create => self.new_trio(entropy),
             Strategy::Abort => Ok((self.previous()?, None)),
+            Strategy::Restore => Ok((self.from()?.clone(), None)),
             Strategy::Restart => Err(CannotStage::Needs("`mtls restart`")),
             Strategy::Prune => Err(CannotStage::Needs("`mtls prune`")),
         }

@@ -32,6 +32,7 @@ pub struct Naming {
 pub struct Directory {
     path: PathBuf,
     naming: Naming,
+    mends: bool,
     lock: Option<Lock>,
     interrupts: Interrupts,
 }
@@ -39,7 +40,13 @@ pub struct Directory {
 impl Directory {
     /// The directory at `path`, which need not be there yet.
     pub fn new(path: PathBuf, naming: Naming) -> Self {
-        Self { path, naming, lock: None, interrupts: Interrupts::default() }
+        Self { path, naming, mends: false, lock: None, interrupts: Interrupts::default() }
+    }
+
+    /// The same, for a command that puts back from the record what is missing.
+    #[must_use]
+    pub fn mending(self) -> Self {
+        Self { mends: true, ..self }
     }
 
     fn own(&self) -> PathBuf {
@@ -48,11 +55,15 @@ impl Directory {
 
     fn look(&self) -> Result<Observed, Error> {
         let files = Files::read(&self.path)?;
-        let is_open = || files::load(&self.own()).map(|record| record.is_some_and(|r| r.status == Status::Open));
-        if let Err(part) = files.check(&self.path)
-            && !is_open()?
-        {
-            return Err(part);
+        if let Err(part) = files.check(&self.path) {
+            match files::load(&self.own())? {
+                Some(record) if self.mends || record.status == Status::Open => {}
+                Some(_) => {
+                    let restore = format!("mtls restore --certs-dir '{}'", self.path.display());
+                    return Err(part.hint(format!("from the record of the last rotation: `{restore}`")));
+                }
+                None => return Err(part),
+            }
         }
         let published = files.published(&self.path);
         let named = identity::of(&published, &self.naming)?;

@@ -53,6 +53,27 @@ fn after_sentry_invented_a_ca_one_rotation_and_the_restarts_it_names_bring_all_c
     lab.assert_no_failed_call();
 }
 
+/// Nobody was restarted while the invented CA was the live one, so that nobody is to be restarted now.
+#[test]
+#[ignore = "needs the lab"]
+fn a_restore_brings_the_kept_ca_back_before_a_call_fails() {
+    let lab = Lab::calm(2);
+    lab.mtls(&RENEW).succeeds();
+    let (kept, key) = (lab.secret(TRUST_BUNDLE, "ca.crt"), lab.secret(TRUST_BUNDLE, "issuer.key"));
+    let invented = lab.let_sentry_invent(&stranger());
+    lab.mtls(&["status", "-k"]).says("`mtls restore -k`");
+
+    let run = lab.mtls(&["restore", "-k"]).succeeds().says("The CA on record signs again");
+    assert_eq!(lab.secret(TRUST_BUNDLE, "issuer.key"), key, "no new issuer: {run}");
+    assert_eq!(lab.secret(TRUST_BUNDLE, "ca.crt"), format!("{kept}{invented}"), "both sides stay trusted: {run}");
+    let mark = lab.mark();
+    lab.mtls(&["restore", "-k"]).succeeds().says("Nothing to restore");
+    assert!(lab.writes(mark).is_empty(), "once is enough: {:?}", lab.writes(mark));
+    lab.restart_app("server");
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+}
+
 /// The kept CA's key is gone, so that no certificate can be made that pods of both sides accept.
 #[test]
 #[ignore = "needs the lab"]

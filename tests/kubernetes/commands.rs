@@ -118,7 +118,7 @@ async fn the_control_plane_is_found_or_asked_for() {
 }
 
 /// Marks both objects as written by `manager`.
-fn owned_by(server: &ApiServer, manager: &str) {
+pub fn owned_by(server: &ApiServer, manager: &str) {
     for path in [SECRET, CONFIG_MAP] {
         let mut object = server.get(path);
         let fields = json!({ "f:data": { "f:ca.crt": {} } });
@@ -128,7 +128,7 @@ fn owned_by(server: &ApiServer, manager: &str) {
     }
 }
 
-const RENEW: [&str; 4] = ["renew-certificate", "-k", "--propagation-wait", "0"];
+pub const RENEW: [&str; 4] = ["renew-certificate", "-k", "--propagation-wait", "0"];
 
 #[tokio::test]
 async fn what_somebody_else_owns_is_not_written() {

@@ -11,6 +11,7 @@ mod fence;
 mod lock;
 mod looks;
 mod rest;
+mod restore;
 mod writes;
 
 use apiserver::{ApiServer, Fault, NAMESPACE, START};

@@ -73,8 +73,9 @@ impl Model {
     }
 
     pub fn published(&self) -> Published {
+        let (secret, config_map) = (Version(self.versions.0.to_string()), Version(self.versions.1.to_string()));
         if self.emptied {
-            return Published::default();
+            return Published { secret, config_map, ..Published::default() };
         }
         Published {
             anchors: self.secret.trust.anchors().to_vec(),
@@ -83,8 +84,8 @@ impl Model {
             key: Some(self.secret.issuer.key.clone()),
             pair: if self.is_whole() { Pair::Equal } else { Pair::Unequal("ca.crt differs".to_owned()) },
             oddities: Vec::new(),
-            secret: Version(self.versions.0.to_string()),
-            config_map: Version(self.versions.1.to_string()),
+            secret,
+            config_map,
             written: Some(self.written),
             foreign_keys: Vec::new(),
             ..Published::default()

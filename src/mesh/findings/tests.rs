@@ -128,7 +128,7 @@ fn a_sound_mesh_gives_no_cause_to_speak() {
 
 #[rstest]
 #[case(None, "make a CA that you know of with `mtls renew-certificate -k`")]
-#[case(Some(record(true)), "put the kept CA back with `mtls renew-certificate -k`")]
+#[case(Some(record(true)), "put the kept CA back with `mtls restore -k`")]
 fn an_empty_secret_is_an_error(#[case] record: Option<Recorded>, #[case] hint: &str) {
     let ca = Ca::new(200, &mut chance());
     let mut seen = cluster(&[&ca], &ca.issuer);
@@ -262,20 +262,48 @@ fn an_expired_anchor_that_nobody_uses_is_a_note() {
 }
 
 #[rstest]
-#[case::on_record(true, "the kept CA can be bridged")]
-#[case::lost(false, "so they must be restarted")]
-fn a_ca_that_older_sidecars_do_not_know_was_invented(#[case] mends: bool, #[case] hint: &str) {
+#[case::on_record(record(true), "bridged to the new one: `mtls restore -k`; a renewal does that too")]
+#[case::on_an_open_record(Recorded { open: true, ..record(true) }, "the new one: `mtls renew-certificate --resume -k`")]
+#[case::lost(record(false), "so they must be restarted")]
+fn a_ca_that_older_sidecars_do_not_know_was_invented(#[case] record: Recorded, #[case] hint: &str) {
     let entropy = &mut chance();
     let former = Ca::new(200, entropy);
     let invented = Ca::born(now() - SignedDuration::from_hours(1), 365, entropy);
     let mut seen = cluster(&[&invented], &invented.issuer);
     seen.consumers =
         vec![sidecar("client", &former, now() - SignedDuration::from_hours(48)), sidecar("server", &invented, now())];
-    let found = found(&seen, Some(&record(mends)));
-    let finding = only(&found);
+    let found = found(&seen, Some(&record));
+    let finding = &found[0];
+    assert_eq!(found.len(), 1 + usize::from(record.open), "{found:#?}");
     assert!(finding.what.contains("invented") && finding.what.contains("shop/client-1"), "{finding:?}");
     assert!(!finding.what.contains("shop/server-1"), "{finding:?}");
     assert!(finding.hint.contains(hint), "{finding:?}");
+}
+
+#[rstest]
+#[case("restore", "go on with `mtls restore -k`")]
+#[case("prune", "go on with `mtls prune -k`, or go back with `mtls renew-certificate --abort -k`")]
+#[case(
+    "bridge",
+    "go on with `mtls renew-certificate --resume -k`, or go back with `mtls renew-certificate --abort -k`"
+)]
+fn an_open_rotation_says_how_it_goes_on(#[case] strategy: &'static str, #[case] hint: &str) {
+    let ca = Ca::new(200, &mut chance());
+    let open = Recorded { open: true, strategy, ..record(false) };
+    assert_eq!(only(&found(&cluster(&[&ca], &ca.issuer), Some(&open))).hint, hint);
+}
+
+#[test]
+fn what_is_damaged_comes_back_from_the_record() {
+    let ca = Ca::born(now(), 200, &mut chance());
+    let mut seen = cluster(&[&ca], &ca.issuer);
+    seen.published.key = None;
+    let hint = |mends| {
+        let record = Recorded { roots: vec![ca.root.fingerprint()], ..record(mends) };
+        only(&found(&seen, Some(&record))).hint.clone()
+    };
+    assert_eq!(hint(true), "`mtls restore -k`");
+    assert_eq!(hint(false), "`mtls renew-certificate -k`");
 }
 
 #[test]
