@@ -674,3 +674,15 @@ fn where_no_process_may_be_asked_an_append_waits_for_the_mounts_and_says_so() {
     assert_eq!(mesh.secret.issuer.chain.len(), 1);
     (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
 }
+
+#[test]
+fn a_nudge_that_the_kubelets_were_not_ready_for_is_made_once_more() {
+    let mut mesh = Model::new(40, 365, Watcher::Alive);
+    mesh.nudges_are_lost = true;
+    let before = mesh.now;
+    let left = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    assert!(left.iter().all(|left| left.role == "sidecar"), "the control plane has taken it: {left:?}");
+    assert!(mesh.now.duration_since(before) < SignedDuration::from_secs(30), "no mount came by itself so soon");
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    assert_eq!(seen.nudge(), None, "and no more often");
+}

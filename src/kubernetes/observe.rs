@@ -174,9 +174,10 @@ impl Kubernetes {
             let written = map.and_then(|map| map.metadata.written(Some(&found.sentry.ca)));
             known.map_written = written;
             consumers = consumers::of_control_plane(&pods, written, &published.anchors);
-            let mark = published.mark();
-            for consumer in consumers.iter_mut().filter(|c| known.unnudged.get(&c.name) == Some(&mark)) {
-                consumer.nudged = Some(mark.clone());
+            let marks = published.marks();
+            for consumer in &mut consumers {
+                let missed = known.unnudged.get(&consumer.name).filter(|mark| marks.contains(mark));
+                consumer.nudged = missed.cloned().or(consumer.nudged.take());
             }
         }
         if let Some(sidecars) = objects.sidecars {

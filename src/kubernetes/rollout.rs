@@ -13,24 +13,22 @@ use super::nodes::REFRESHED;
 use super::observe::is_muted;
 use super::{Kubernetes, names};
 use crate::error::Error;
-use crate::mesh::{Consumer, Observed, Workload, WorkloadKind};
+use crate::mesh::{Consumer, Nudge, Observed, Workload, WorkloadKind};
 
 impl Kubernetes {
     /// Marks the control plane's pods with what is published. A changed pod makes its kubelet refresh the mounts at
     /// once. Where that is refused, mounts refresh in their own time, and later looks say so.
     pub(super) async fn nudge(&mut self, seen: &Observed) -> Result<(), Error> {
         self.verify_lock().await?;
-        let mark = seen.published.mark();
+        let Some(Nudge { pods, mark, .. }) = seen.nudge() else { return Ok(()) };
         let body = json!({ "metadata": { "annotations": { names::NUDGED: mark } } }).to_string();
-        let due: Vec<&str> =
-            seen.consumers.iter().filter(|c| c.awaits_nudge(&mark)).map(|consumer| consumer.name.as_str()).collect();
         let api = &self.connection.api;
-        let patches = due.iter().map(async |pod| {
+        let patches = pods.iter().map(async |pod| {
             let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
             api.change::<IgnoredAny>(PODS.named(namespace, name), Change::Patch, body.as_bytes(), false).await
         });
         let sent = join_all(patches).await;
-        for (pod, sent) in due.into_iter().zip(sent) {
+        for (pod, sent) in pods.iter().zip(sent) {
             match sent {
                 Ok(_) | Err(Failure::Missing { .. }) => {}
                 Err(Failure::Forbidden { grant, .. }) => {
@@ -43,7 +41,7 @@ impl Kubernetes {
                     (self.tell)(&format!(
                         "a nudge failed, so the mounts of {pod} refresh in their own time: {failure}"
                     ));
-                    self.known.unnudged.insert(pod.to_owned(), mark.clone());
+                    self.known.unnudged.insert(pod.clone(), mark.clone());
                 }
             }
         }

@@ -164,7 +164,7 @@ pub struct Consumer {
     pub version: Option<(u32, u32, u32)>,
     /// Whether it mounts the Secret or the `ConfigMap`, so that its kubelet can be nudged.
     pub mounts: bool,
-    /// The mark (`Published::mark`) that it was last nudged with.
+    /// The mark (one of `Published::marks`) that it was last nudged with.
     pub nudged: Option<String>,
     /// The whole set of anchors it holds, where that can be read: environment, `caBundle`, the injector's `/mutate`.
     pub held: Answer<Anchors>,
@@ -181,11 +181,6 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Whether a nudge with this mark would refresh its mounts: it has some, lives, and was not nudged with it yet.
-    pub fn awaits_nudge(&self, mark: &str) -> bool {
-        self.mounts && self.phase != Phase::Terminating && self.nudged.as_deref() != Some(mark)
-    }
-
     /// The workload that it belongs to, `shop/deploy/cart`; `None` for what is no pod.
     pub fn workload(&self) -> Option<String> {
         let (namespace, _) = self.name.split_once('/')?;

@@ -12,5 +12,5 @@ mod published;
 pub use consumer::{Anchors, Answer, Consumer, Era, Phase, Role};
 pub use findings::{Finding, Recorded, Severity, WARNING_TIME, findings, names};
 pub use layers::{Dependent, Dependents, Group, Layer, LayerKind, layers, live_bridges, refusing};
-pub use observed::{ControlPlane, Denied, Fence, Identity, Observed, Owner, Settings, Workload, WorkloadKind};
+pub use observed::{ControlPlane, Denied, Fence, Identity, Nudge, Observed, Owner, Settings, Workload, WorkloadKind};
 pub use published::{Pair, Published, Version};

@@ -1,5 +1,7 @@
 //! One look: everything that a decision may rest on.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Answer, Consumer, Phase, Published, Role};
@@ -186,6 +188,17 @@ pub enum Owner {
 /// The control plane's workloads.
 pub type ControlPlane = Vec<Workload>;
 
+/// Which pods a nudge would mark, so that their kubelets refresh their mounts now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nudge {
+    /// The pods, `namespace/pod`.
+    pub pods: BTreeSet<String>,
+    /// What they are marked with.
+    pub mark: String,
+    /// Whether they were not nudged for what is published before.
+    pub is_first: bool,
+}
+
 /// What one look found. Everything a decision rests on, and nothing else.
 #[derive(Clone, Default)]
 pub struct Observed {
@@ -257,6 +270,26 @@ impl Observed {
     ) -> Option<Timestamp> {
         let alone = |anchor| self.until(chain, std::slice::from_ref(anchor), profile).ok();
         anchors.into_iter().filter_map(alone).min()
+    }
+
+    /// The next nudge: of the pods that were not nudged for what is published yet, or of those that were, once more.
+    ///
+    /// # Why
+    /// A nudge that outruns the kubelet's own watch refreshes nothing, and puts the next refresh off (dapr-facts §12).
+    pub fn nudge(&self) -> Option<Nudge> {
+        let [first, again] = self.published.marks();
+        let mounting = || self.consumers.iter().filter(|c| c.mounts && c.phase != Phase::Terminating);
+        let unmarked = |c: &&Consumer| c.nudged.as_ref().is_none_or(|mark| *mark != first && *mark != again);
+        let marked_once = |c: &&Consumer| c.nudged.as_ref() == Some(&first);
+        let named = |consumer: &Consumer| consumer.name.clone();
+        let fresh: BTreeSet<String> = mounting().filter(unmarked).map(named).collect();
+        let nudge = if fresh.is_empty() {
+            let pods = mounting().filter(marked_once).map(named).collect();
+            Nudge { pods, mark: again, is_first: false }
+        } else {
+            Nudge { pods: fresh, mark: first, is_first: true }
+        };
+        (!nudge.pods.is_empty()).then_some(nudge)
     }
 
     /// The same without the pods that are being deleted: whoever waits for them stands before this.

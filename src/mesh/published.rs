@@ -89,8 +89,15 @@ impl Published {
         self.anchors.iter().chain(&self.mirror).filter(|a| seen.insert(a.fingerprint())).cloned().collect()
     }
 
-    /// A name for this content that stays the same whoever reads it: what a nudged pod is marked with.
-    pub fn mark(&self) -> String {
+    /// What a pod is marked with that is nudged for this content, and what one that is nudged once more.
+    pub fn marks(&self) -> [String; 2] {
+        let mark = self.mark();
+        let again = format!("{mark}+");
+        [mark, again]
+    }
+
+    /// A name for this content that stays the same whoever reads it.
+    fn mark(&self) -> String {
         let mut mark = format!("{:02}", self.chain.len());
         for certificate in self.chain.first().into_iter().chain(&self.anchors) {
             let _ = write!(mark, "{}", &certificate.fingerprint().short()[..8]);

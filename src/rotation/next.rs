@@ -62,11 +62,11 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     {
         return wait;
     }
-    if !held_back.is_empty() && nudge_helps(seen) {
+    if !held_back.is_empty() && nudge_helps(seen, waited) {
         return Step::Do(Move::Nudge);
     }
     if let Some((missing, need)) = unproven(goal, seen) {
-        if nudge_helps(seen) {
+        if nudge_helps(seen, waited) {
             return Step::Do(Move::Nudge);
         }
         if waited < limits.propagation.max(seen.mount_lag) {
@@ -246,9 +246,11 @@ pub(super) fn is_switched(goal: &Goal, seen: &Observed) -> bool {
         && seen.published.key.as_ref().is_some_and(|key| key.public_fingerprint() == issuer.key.public_fingerprint())
 }
 
-fn nudge_helps(seen: &Observed) -> bool {
-    let mark = seen.published.mark();
-    !seen.nudge_refused && seen.consumers.iter().any(|consumer| consumer.awaits_nudge(&mark))
+/// A mount that a nudge has reached is fresh long before (dapr-facts §12: 0.9 s at most).
+const NUDGE_IS_LOST: SignedDuration = SignedDuration::from_secs(10);
+
+fn nudge_helps(seen: &Observed, waited: SignedDuration) -> bool {
+    !seen.nudge_refused && seen.nudge().is_some_and(|nudge| nudge.is_first || waited >= NUDGE_IS_LOST)
 }
 
 /// The first proof that was asked for and is still missing, and the question that can bring it.

@@ -19,9 +19,11 @@ pub fn after(seen: &Observed, step: &Move) -> Observed {
         }
         Move::PublishIssuer { issuer } => publish(&mut seen, issuer),
         Move::Nudge => {
-            let mark = seen.published.mark();
+            let nudge = seen.nudge();
             for consumer in &mut seen.consumers {
-                consumer.nudged = consumer.mounts.then(|| mark.clone());
+                if let Some(nudge) = nudge.as_ref().filter(|nudge| nudge.pods.contains(&consumer.name)) {
+                    consumer.nudged = Some(nudge.mark.clone());
+                }
                 if consumer.role == Role::Sentry {
                     let chain = &seen.published.chain;
                     consumer.served = Answer::Proven(chain.iter().take(1).chain(chain).cloned().collect());

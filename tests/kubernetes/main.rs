@@ -259,7 +259,7 @@ async fn a_nudge_marks_the_pod_and_what_it_did_not_reach_lags() {
     server.forget();
     server.fail("PATCH pods/dapr-operator-0", Fault::ServerError, 100);
     mesh.apply(&Move::Nudge, &seen).await.unwrap();
-    let mark = seen.published.mark();
+    let [mark, again] = seen.published.marks();
     let sent: Vec<Value> = server.log().iter().map(|seen| serde_json::from_str(&seen.body).unwrap()).collect();
     let nudge = json!({ "metadata": { "annotations": { "mtls.dapr.io/nudged": mark } } });
     assert!(!sent.is_empty() && sent.iter().all(|body| *body == nudge), "an annotation and no more: {sent:?}");
@@ -267,8 +267,13 @@ async fn a_nudge_marks_the_pod_and_what_it_did_not_reach_lags() {
 
     let seen = mesh.observe(&ALL).await.unwrap();
     assert!(!seen.nudge_refused, "the other pod was reached");
-    assert!(seen.consumers.iter().all(|consumer| !consumer.awaits_nudge(&mark)), "it was tried often enough");
     assert_eq!(seen.mount_lag, SignedDuration::from_secs(135));
+    let once_more = seen.nudge().unwrap();
+    assert_eq!((once_more.is_first, once_more.pods.len()), (false, 2), "both were marked with what is published");
+    mesh.apply(&Move::Nudge, &seen).await.unwrap();
+    assert_eq!(server.get(&pods[1])["metadata"]["annotations"]["mtls.dapr.io/nudged"], again);
+    let seen = mesh.observe(&ALL).await.unwrap();
+    assert_eq!(seen.nudge(), None, "it was tried often enough");
     mesh.unlock().await.unwrap();
 
     server.fail("PATCH pods", Fault::Forbidden, 100);

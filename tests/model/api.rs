@@ -156,7 +156,7 @@ impl Model {
                 self.versions.0 += 1;
                 self.written_now();
             }
-            Move::Nudge => self.nudge(),
+            Move::Nudge => self.nudge(seen),
             Move::RestartApplications { workloads } => self.restart_applications(workloads),
             Move::Restart { workload } => {
                 self.restarted.push((workload.clone(), self.now));

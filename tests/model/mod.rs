@@ -61,6 +61,8 @@ pub struct Model {
     pub may_fence: bool,
     /// Whether the caller may patch pods, so that their mounts are fresh now.
     pub may_nudge: bool,
+    /// Whether the first nudge after a change comes before the kubelets have heard of the change.
+    pub nudges_are_lost: bool,
     /// Whether the caller may not ask the control plane's processes anything.
     pub muted: bool,
     /// Whether both objects were emptied, as `helm upgrade --reset-values` does it.
@@ -184,6 +186,7 @@ impl Model {
             flaky: None,
             may_fence: true,
             may_nudge: true,
+            nudges_are_lost: false,
             muted: false,
             emptied: false,
             ready: 3,

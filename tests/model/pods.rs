@@ -1,7 +1,7 @@
 //! Pods: mounts that lag, watchers that live, see one change or none, SVIDs that are renewed, births, deaths, rollouts.
 
 use jiff::{SignedDuration, Timestamp};
-use mtls::mesh::{Era, Role};
+use mtls::mesh::{Era, Nudge, Observed, Role};
 use mtls::pki::Certificate;
 
 use super::{Chance, Model, SKEW, TTL};
@@ -271,16 +271,23 @@ impl Model {
         self.rollouts.iter().any(|(_, name)| theirs.contains(name))
     }
 
-    pub fn nudge(&mut self) {
-        let mark = self.published().mark();
+    pub fn nudge(&mut self, seen: &Observed) {
+        let Some(Nudge { pods, mark, is_first }) = seen.nudge() else { return };
+        let is_lost = is_first && self.nudges_are_lost;
         let (now, chance) = (self.now, &mut self.chance);
-        for sentry in &mut self.sentries {
+        for sentry in self.sentries.iter_mut().filter(|sentry| pods.contains(&sentry.name)) {
             sentry.nudged = Some(mark.clone());
-            sentry.refresh(now + chance.seconds(0, 1));
+            let refresh = now + chance.seconds(0, 1);
+            if !is_lost {
+                sentry.refresh(refresh);
+            }
         }
-        for process in self.processes.iter_mut().filter(|p| p.mounts_the_map()) {
+        for process in self.processes.iter_mut().filter(|p| p.mounts_the_map() && pods.contains(&p.name)) {
             process.nudged = Some(mark.clone());
-            process.refresh = Some(now + chance.seconds(0, 1));
+            let refresh = now + chance.seconds(0, 1);
+            if !is_lost {
+                process.refresh = Some(refresh);
+            }
         }
     }
 
