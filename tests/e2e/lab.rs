@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::api::Api;
 use crate::rotations::RENEW;
 use crate::run::{Run, Running};
-use crate::traffic::Traffic;
+use crate::traffic::{Traffic, stays};
 use crate::wait::{figure, until};
 
 /// The namespace of the control plane.
@@ -127,7 +127,7 @@ impl Lab {
     fn is_complete(&self) -> bool {
         [(CONTROL_PLANE, 5), ("apps", 2)].iter().all(|(namespace, count)| {
             let mut pods = self.pods(namespace, "");
-            pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+            pods.retain(stays);
             pods.len() == *count && pods.iter().all(is_ready)
         })
     }

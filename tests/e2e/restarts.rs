@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
 use crate::rotations::RENEW;
 use crate::run::Run;
+use crate::traffic::stays;
 use crate::wait::until;
 
 /// The control plane in the order in which it is restarted.
@@ -143,7 +144,7 @@ fn applications_that_hold_older_trust_are_restarted_and_none_the_second_time() {
 /// The pods of the applications that stay.
 fn app_pods(lab: &Lab) -> Vec<String> {
     let mut pods = lab.list(&["-n", "apps", "get", "pods"]);
-    pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+    pods.retain(stays);
     pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }
 
@@ -194,7 +195,7 @@ fn restarted_at(lab: &Lab, kind: &str, name: &str) -> Option<Timestamp> {
 /// When the pod that a service has now became ready.
 fn newest_is_ready_at(lab: &Lab, service: &str) -> Timestamp {
     let pods = lab.pods(CONTROL_PLANE, &format!("app={service}"));
-    let live = pods.iter().filter(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+    let live = pods.iter().filter(|pod| stays(pod));
     let ready = live.filter_map(|pod| {
         let conditions = pod["status"]["conditions"].as_array()?;
         time_of(&conditions.iter().find(|c| c["type"] == json!("Ready"))?["lastTransitionTime"])

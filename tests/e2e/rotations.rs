@@ -6,6 +6,7 @@ use crate::authority::Recipe;
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
 use crate::restarts::ORDER;
 use crate::run::Run;
+use crate::traffic::stays;
 
 /// The main job, as an operator types it.
 pub const RENEW: [&str; 4] = ["renew-certificate", "-k", "--valid-until", "90"];
@@ -171,6 +172,6 @@ fn bundle(lab: &Lab, kind: &str) -> Value {
 /// The pods of the control plane that stay.
 fn control_plane_pods(lab: &Lab) -> Vec<String> {
     let mut pods = lab.pods(CONTROL_PLANE, "");
-    pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+    pods.retain(stays);
     pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).collect()
 }

@@ -35,6 +35,8 @@ struct Sidecar {
     follower: Child,
     /// How many refusals were there before the test began.
     before: usize,
+    /// Whether it was being deleted then: it may hold trust that was no good, and nobody relies on it any more.
+    is_leaving: bool,
 }
 
 impl Traffic {
@@ -44,7 +46,9 @@ impl Traffic {
         self.failed_before.clear();
         self.follow(lab);
         let before = self.refused(lab);
+        let leaving: Vec<String> = names(&lab.pods("apps", ""), |pod| !stays(pod));
         for sidecar in &mut self.sidecars {
+            sidecar.is_leaving = leaving.contains(&sidecar.pod);
             sidecar.before = before.iter().filter(|line| line.starts_with(&sidecar.pod)).count();
         }
         lab.read(&format!("{CLIENT}/reset")).expect("the client answers");
@@ -78,7 +82,7 @@ impl Traffic {
                 .stdin(Stdio::null())
                 .spawn()
                 .expect("kubectl starts");
-            self.sidecars.push(Sidecar { pod, log, follower, before: 0 });
+            self.sidecars.push(Sidecar { pod, log, follower, before: 0, is_leaving: false });
         }
     }
 
@@ -86,7 +90,7 @@ impl Traffic {
     fn refused(&mut self, lab: &Lab) -> Vec<String> {
         let alive = pods(lab);
         let mut lines = Vec::new();
-        for sidecar in &mut self.sidecars {
+        for sidecar in self.sidecars.iter_mut().filter(|sidecar| !sidecar.is_leaving) {
             let live = alive.contains(&sidecar.pod);
             let log = format!("/api/v1/namespaces/apps/pods/{}/log?container=daprd", sidecar.pod);
             let text = live.then(|| lab.read(&log).ok()).flatten();
@@ -177,7 +181,7 @@ impl Lab {
         let create = ["-n", "apps", "create", "--dry-run=server", "-o", "json", "-f", &file];
         until(60, "new pods to get a sidecar", || {
             let injectors = self.pods(CONTROL_PLANE, "app=dapr-sidecar-injector");
-            let none_leaves = injectors.iter().all(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+            let none_leaves = injectors.iter().all(stays);
             let born = || self.try_kubectl(&[&create[..], &as_master].concat()).ok();
             let born = none_leaves.then(born).flatten().and_then(|text| serde_json::from_str::<Value>(&text).ok());
             born.is_some_and(|pod| pod["spec"]["containers"].as_array().map(Vec::len) == Some(2))
@@ -231,13 +235,20 @@ fn until_rolled(lab: &Lab, app: &str) {
 
 fn newest(lab: &Lab, app: &str) -> Value {
     let pods = lab.pods("apps", &format!("app={app}"));
-    let lives = |pod: &Value| pod["metadata"].get("deletionTimestamp").is_none();
-    pods.into_iter().find(lives).expect("a rollout that is complete has one pod that stays")
+    pods.into_iter().find(stays).expect("a rollout that is complete has one pod that stays")
 }
 
 fn pods(lab: &Lab) -> Vec<String> {
-    let pods = lab.pods("apps", "");
-    pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+    names(&lab.pods("apps", ""), |_| true)
+}
+
+fn names(pods: &[Value], which: impl Fn(&Value) -> bool) -> Vec<String> {
+    pods.iter().filter(|pod| which(pod)).filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+}
+
+/// Whether a pod is not being deleted.
+pub fn stays(pod: &Value) -> bool {
+    pod["metadata"].get("deletionTimestamp").is_none()
 }
 
 fn try_stats(lab: &Lab) -> Option<Value> {
