@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use mtls::error::Error;
 use mtls::mesh::{Answer, Consumer, Denied, Observed, Role};
-use mtls::rotation::strategy::Inputs;
-use mtls::rotation::{Ask, Goal, Mesh, Need, Outcome, Record, Status, Strategy, need, obstacles, run};
+use mtls::rotation::strategy::{Inputs, Request};
+use mtls::rotation::{Ask, Goal, Mesh, Need, Outcome, Record, Scope, Status, Strategy, need, obstacles, run};
 
 use super::model::{Chance, Cut, Model, Watcher, make_ca};
 use super::{LIMITS, block_on, go, request};
@@ -167,6 +167,23 @@ fn another_meshes_anchor_stays_and_stands_for_somebody_unseen() {
     prune(&mut mesh, 1).unwrap();
     assert_eq!(mesh.secret.trust.anchors().len(), 2);
     assert!(mesh.secret.trust.contains(foreign.fingerprint()));
+}
+
+/// A root that was renewed with its own key, and then left behind without a bridge: nothing names it but its key.
+#[test]
+fn a_former_root_is_known_by_its_key() {
+    let mut mesh = Model::new(11, 365, Watcher::Alive);
+    let key = mesh.root_keys[0].clone();
+    block_on(go(&mut mesh, Ask::Renew, &request(Inputs::Key(key), 400))).unwrap();
+    mesh.pass(SignedDuration::from_secs(30));
+    let digest = "another".to_owned();
+    let (strategy, restart) = (Some(Strategy::Append), Some(Scope::All));
+    let append = Request { strategy, restart, digest, ..request(Inputs::Fresh, 90) };
+    block_on(go(&mut mesh, Ask::Renew, &append)).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 3);
+    restart_everything(&mut mesh);
+    prune(&mut mesh, 0).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 1, "neither stands for another mesh");
 }
 
 #[test]
