@@ -5,10 +5,13 @@
 #[path = "../apiserver/mod.rs"]
 mod apiserver;
 mod applications;
+#[path = "../model/chance.rs"]
+mod chance;
 mod commands;
 mod fence;
 mod lock;
 mod looks;
+mod races;
 mod rest;
 mod writes;
 
