@@ -6,24 +6,27 @@
 
 #![expect(clippy::print_stdout, reason = "a schedule that fails is told, and what was counted")]
 
+#[path = "matrix/applications.rs"]
+mod applications;
+#[path = "matrix/ending.rs"]
+mod ending;
 mod model;
+#[path = "matrix/prunes.rs"]
+mod prunes;
+#[path = "matrix/rotations.rs"]
+mod rotations;
+#[path = "matrix/script.rs"]
+mod script;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use jiff::SignedDuration;
-use model::{Chance, Cut, Model, Topology, Watcher, any_sidecar, block_on, ca_with, command, request, restart};
-use mtls::error::Error;
-use mtls::mesh::{Era, Role};
-use mtls::pki::PrivateKey;
-use mtls::rotation::safety::in_words;
-use mtls::rotation::strategy::{Inputs, Request};
-use mtls::rotation::{Ask, Mesh as _, Outcome, Run, Scope, Status, Strategy};
+use script::Script;
 
 /// Seeds that found a mistake once, in the tool or in the model. They are played first.
-const KEPT: [u64; 1] = [408];
+const KEPT: [u64; 2] = [408, 10_356_821_048];
 /// How many others a plain run plays: the same ones each time, and a few that are fresh.
 const SCHEDULES: u64 = 80;
 const FRESH: u64 = 4;
@@ -54,9 +57,13 @@ fn no_schedule_costs_a_call_or_a_ca() {
     for (strategy, times) in played.iter().flat_map(|played| &played.done) {
         *done.entry(strategy).or_default() += times;
     }
+    let mut met = BTreeMap::<&str, u64>::new();
+    for (what, times) in played.iter().flat_map(|played| &played.met) {
+        *met.entry(what).or_default() += times;
+    }
     println!(
         "{} schedules (fresh ones from seed {fresh}), {done:?}, {} transitions, {} handshakes ({} distinct), \
-         {} pardoned after {} invented CAs, {} failed",
+         {} pardoned after {} invented CAs, {} failed, {met:?}",
         played.len(),
         sum(|played| played.transitions),
         sum(|played| played.handshakes),
@@ -66,15 +73,35 @@ fn no_schedule_costs_a_call_or_a_ca() {
         failed.len()
     );
     assert!(failed.is_empty(), "seeds {failed:?}");
-    let all = ["abort", "append", "bridge", "issuer", "replace", "restart", "restore", "same-key"];
-    assert!(played.len() < 50 || done.keys().copied().eq(all), "a strategy never reaches its goal");
+    if played.len() >= 50 {
+        let all = ["abort", "append", "bridge", "issuer", "prune", "replace", "restart", "restore", "same-key"];
+        assert!(done.keys().copied().eq(all), "a strategy never reaches its goal");
+        assert!(sum(|played| played.handshakes) >= 50_000);
+        for (what, least) in LEAST {
+            assert!(met.get(what).is_some_and(|times| *times >= least), "fewer than {least}: {what}");
+        }
+    }
 }
+
+/// What fifty schedules must have come to, or they prove nothing of it.
+const LEAST: [(&str, u64); 9] = [
+    ("prunes that went through", 15),
+    ("prunes that others were vouched for in", 1),
+    ("prunes refused", 15),
+    ("anchors retired", 15),
+    ("waves", 40),
+    ("applications restarted", 60),
+    ("restarts that reached all", 20),
+    ("runs that stuck", 1),
+    ("pods without a sidecar", 5),
+];
 
 /// What came of a schedule.
 struct Played {
     seed: u64,
     failed: bool,
     done: BTreeMap<&'static str, u64>,
+    met: BTreeMap<String, u64>,
     transitions: u64,
     handshakes: u64,
     distinct: u64,
@@ -93,296 +120,11 @@ fn play(seed: u64, tell: bool) -> Played {
         seed,
         failed: ended.is_err(),
         done: script.done,
+        met: script.mesh.met,
         transitions: hands.transitions,
         handshakes: hands.pairs,
         distinct: hands.distinct,
         pardoned: hands.pardoned,
         invented: script.mesh.invented.into(),
-    }
-}
-
-/// One schedule: a mesh, and what happens to it.
-struct Script {
-    mesh: Model,
-    chance: Chance,
-    /// The request of the rotation that is open.
-    open: Option<Request>,
-    begun: u64,
-    /// How many runs reached their goal, by strategy.
-    done: BTreeMap<&'static str, u64>,
-}
-
-impl Script {
-    fn new(seed: u64) -> Self {
-        let mut chance = Chance::new(seed.wrapping_add(1) << 8);
-        let (muted, file_era) = (chance.one_in(6), chance.one_in(2));
-        // Why: a wait counts as an answer only of those that see every change.
-        let kinds = if muted { vec![Watcher::Alive] } else { vec![Watcher::Alive, Watcher::Once, Watcher::Dead] };
-        let topology = Topology {
-            sentries: 1 + chance.place(3),
-            injectors: 1 + chance.place(2),
-            schedulers: *chance.from(&[1, 3]),
-            watchers: (0..7).map(|_| *chance.from(&kinds)).collect(),
-            sidecars: (0..2 + chance.below(5)).map(|_| any_sidecar(&mut chance, file_era)).collect(),
-        };
-        let mut mesh = Model::with(seed, 365, topology);
-        (mesh.muted, mesh.hidden) = (muted, chance.one_in(10));
-        (mesh.may_fence, mesh.may_nudge) = (!chance.one_in(3), !chance.one_in(6));
-        for process in &mut mesh.processes {
-            process.skew = *chance.from(&[-1, 0, 0, 1].map(|sign| model::CLOCKS * sign));
-        }
-        if chance.one_in(2) {
-            // Sentry made it, and threw it away.
-            mesh.root_keys.clear();
-        }
-        (mesh.restless, mesh.lively, mesh.file_era) = (true, true, file_era);
-        mesh.flaky = chance.one_in(2).then_some(60);
-        Self { mesh, chance, open: None, begun: 0, done: BTreeMap::new() }
-    }
-
-    fn play(&mut self) {
-        for _ in 0..6 + self.chance.below(14) {
-            self.act();
-        }
-        self.conclude();
-    }
-
-    fn act(&mut self) {
-        match self.chance.below(20) {
-            0..5 => self.rotate(),
-            5..8 => self.resume(),
-            8 => self.abort(),
-            9 => self.restart_services(),
-            10 => self.somebody_tears_the_pair(),
-            11 | 12 => self.restart_sidecars(),
-            13 if self.chance.one_in(3) => self.replace(),
-            13 => self.mesh.restart_control_plane(),
-            14 => {
-                let pods = self.mesh.pods(|_| true);
-                let pod = self.chance.from(&pods).clone();
-                self.mesh.crash(&pod);
-            }
-            15 | 16 => {
-                let hours = self.chance.seconds(600, 13 * 3600);
-                self.pass(hours);
-            }
-            _ => {
-                let seconds = self.chance.seconds(0, 200);
-                self.pass(seconds);
-            }
-        }
-    }
-
-    fn pass(&mut self, time: SignedDuration) {
-        self.mesh.note(format!("- {time:#} pass"));
-        self.mesh.pass(time);
-    }
-
-    /// A rotation with inputs of its own, whatever is open.
-    fn rotate(&mut self) {
-        self.begun += 1;
-        let days = *self.chance.from(&[30, 90, 365]);
-        let live = self.mesh.secret.root().cloned();
-        let key = live.and_then(|root| self.mesh.root_keys.iter().find(|key| key.matches(&root)).cloned());
-        let (inputs, strategy) = match (self.chance.below(8), key) {
-            (0 | 1, _) => (Inputs::Fresh, Some(Strategy::Append)),
-            (2, _) => {
-                let mut given = Chance::new(self.chance.below(u64::MAX));
-                let key = PrivateKey::generate(&mut |bytes: &mut [u8]| given.fill(bytes));
-                let own = ca_with(&key, &mut given, self.mesh.now, days);
-                self.mesh.root_keys.push(key);
-                (Inputs::Given(own), None)
-            }
-            (3 | 4, Some(key)) => (Inputs::Key(key), Some(Strategy::Issuer)),
-            (5 | 6, Some(key)) => (Inputs::Key(key), None),
-            _ => (Inputs::Fresh, None),
-        };
-        let restart = match (strategy, self.chance.below(4)) {
-            (Some(Strategy::Append), _) | (_, 0) => Some(Scope::ControlPlane),
-            (_, 1) => Some(Scope::Stale),
-            _ => None,
-        };
-        let digest = format!("rotation {}", self.begun);
-        let request = Request { strategy, restart, digest, ..request(inputs, days) };
-        self.command(Ask::Renew, &request);
-    }
-
-    /// Goes on with what is open, or brings back what Sentry has overwritten.
-    fn resume(&mut self) {
-        if let Some(request) = self.open.clone() {
-            self.command(Ask::Resume, &request);
-        } else if self.mesh.usurped {
-            self.command(Ask::Restore, &request(Inputs::Fresh, 90));
-        }
-    }
-
-    fn abort(&mut self) {
-        let request = self.open.clone().unwrap_or_else(|| request(Inputs::Fresh, 90));
-        self.command(Ask::Abort, &request);
-    }
-
-    /// Calls may fail from the first write until everything was restarted, and no longer.
-    fn replace(&mut self) {
-        if !self.mesh.is_whole() || self.mesh.usurped {
-            return;
-        }
-        self.mesh.broken = true;
-        let request = Request {
-            strategy: Some(Strategy::Replace),
-            digest: format!("replacement {}", self.begun),
-            ..request(Inputs::Fresh, 90)
-        };
-        self.command(Ask::Renew, &request);
-        for _ in 0..6 {
-            if self.is_open() {
-                self.finish();
-            }
-        }
-        if !self.is_open() && self.mesh.is_whole() && !self.mesh.usurped {
-            self.recover();
-        }
-    }
-
-    fn recover(&mut self) {
-        self.restart_everything();
-        self.pass(SignedDuration::from_hours(13));
-        assert_eq!(self.mesh.refusals(), 0, "somebody refuses somebody after everything was restarted");
-        self.mesh.broken = false;
-    }
-
-    fn command(&mut self, ask: Ask, request: &Request) {
-        if self.chance.one_in(3) {
-            let cuts = [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal, Cut::Lost, Cut::Refused];
-            self.mesh.cut = Some((self.mesh.steps() + self.chance.below(9), *self.chance.from(&cuts)));
-        }
-        let how = request.strategy.map_or("any strategy", Strategy::word);
-        self.mesh.note(format!("- {ask:?} {}, {how}, restart {:?}", request.digest, request.restart));
-        let ended = block_on(command(&mut self.mesh, ask, request));
-        self.mesh.cut = None;
-        self.check_refusal(ask, request, &ended);
-        self.end(ended);
-        self.open = self.is_open().then(|| Request { strategy: None, ..request.clone() });
-    }
-
-    /// A mesh that is whole is rotated on any day, but for reasons that are known.
-    fn check_refusal(&self, ask: Ask, request: &Request, ended: &Result<Run, Error>) {
-        let is_whole = self.mesh.is_whole() && !self.mesh.broken && self.mesh.invented == 0;
-        if let Err(why) = ended
-            && (ask, is_whole) == (Ask::Renew, true)
-            && request.strategy != Some(Strategy::Append)
-        {
-            let why = why.to_string();
-            assert!(!why.contains("no strategy is safe") || why.contains("bridges already"), "refused: {why}");
-        }
-    }
-
-    fn end(&mut self, ended: Result<Run, Error>) {
-        let how = match ended.map(|run| run.outcome) {
-            Ok(Outcome::Done(left)) => {
-                *self.done.entry(self.mesh.strategy.map_or("", Strategy::word)).or_default() += 1;
-                let named: Vec<String> = left.iter().map(|l| format!("{} {:?}", l.consumer, l.concern)).collect();
-                format!("done, left: {}", named.join(", "))
-            }
-            Ok(Outcome::Blocked(breaks)) => format!("blocked: {}", in_words(&breaks)),
-            Ok(outcome) => format!("{outcome:?}"),
-            Err(why) => format!("failed: {why}"),
-        };
-        self.mesh.note(format!("- {how}"));
-    }
-
-    fn is_open(&mut self) -> bool {
-        block_on(self.mesh.load()).expect("a record can be read").is_some_and(|record| record.status == Status::Open)
-    }
-
-    fn restart_services(&mut self) {
-        let scope = *self.chance.from(&[Scope::ControlPlane, Scope::Stale]);
-        self.mesh.note(format!("- restart {scope:?}"));
-        let ended = block_on(restart(&mut self.mesh, scope));
-        self.end(ended);
-    }
-
-    fn restart_sidecars(&mut self) {
-        let mut sidecars = self.mesh.sidecars();
-        for _ in 0..=self.chance.place(sidecars.len()) {
-            let pod = sidecars.swap_remove(self.chance.place(sidecars.len()));
-            self.mesh.restart_pod(&pod);
-            let time = self.chance.seconds(0, 5);
-            self.mesh.pass(time);
-        }
-    }
-
-    /// As a `helm upgrade` does it that writes one of two objects, with or without a command right behind it. Where
-    /// nothing is on record the CA would be gone.
-    fn somebody_tears_the_pair(&mut self) {
-        if self.mesh.record.is_none() || !self.chance.one_in(3) {
-            return;
-        }
-        self.mesh.note("- somebody tears the pair");
-        if self.chance.one_in(2) {
-            self.mesh.tear();
-        } else {
-            self.mesh.tear_config_map();
-        }
-        match self.chance.below(4) {
-            0 => self.restart_services(),
-            1 => self.rotate(),
-            2 => {
-                self.pass(SignedDuration::from_secs(100));
-                self.resume();
-            }
-            _ => {}
-        }
-    }
-
-    /// Whatever happened, the next commands bring it to an end, and then everybody talks to everybody.
-    fn conclude(&mut self) {
-        self.mesh.note("- nothing more happens");
-        (self.mesh.restless, self.mesh.flaky) = (false, None);
-        for _ in 0..4 {
-            self.pass(SignedDuration::from_secs(200));
-            if self.is_open() || self.mesh.usurped {
-                self.finish();
-            } else if !self.mesh.is_whole() {
-                let ended = block_on(restart(&mut self.mesh, Scope::Stale));
-                self.end(ended);
-            }
-        }
-        assert!(!self.is_open(), "a rotation does not come to an end");
-        assert!(self.mesh.is_whole(), "the pair stays unequal");
-        assert!(!self.mesh.usurped, "a CA is lost");
-        if self.mesh.invented > 0 || self.mesh.broken {
-            self.recover();
-        }
-        self.pass(SignedDuration::from_hours(13));
-        assert_eq!(self.mesh.refusals(), 0, "somebody refuses somebody in the end");
-    }
-
-    fn finish(&mut self) {
-        let (ask, inputs) = match (self.is_open(), self.chance.one_in(2)) {
-            (true, _) => (Ask::Resume, "the open one"),
-            (false, true) => (Ask::Restore, "the kept one"),
-            (false, false) => (Ask::Renew, "the last one"),
-        };
-        let last = Request { digest: inputs.to_owned(), ..request(Inputs::Fresh, 90) };
-        let request = self.open.clone().unwrap_or(last);
-        self.mesh.note(format!("- {ask:?} to the end"));
-        let ended = block_on(command(&mut self.mesh, ask, &request));
-        self.end(ended);
-        if self.is_open() {
-            self.restart_everything();
-            // Why: what a pod of the file era holds nobody can see, and a pod that came since keeps an append waiting.
-            let of_files = self.mesh.pods(|role| matches!(role, Role::Sidecar { era: Era::File, .. }));
-            for pod in of_files {
-                self.mesh.die(&pod, SignedDuration::ZERO);
-            }
-        }
-    }
-
-    fn restart_everything(&mut self) {
-        self.mesh.restart_control_plane();
-        for pod in self.mesh.sidecars() {
-            self.mesh.restart_pod(&pod);
-            self.pass(SignedDuration::from_secs(1));
-        }
     }
 }

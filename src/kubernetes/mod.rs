@@ -39,6 +39,7 @@ use self::published::{ConfigMap, Secret};
 use crate::error::Error;
 use crate::interrupt::Interrupts;
 use crate::mesh::{Consumer, ControlPlane, Denied, Fence, Observed, Settings, Workload};
+use crate::pki::{Certificate, Fingerprint};
 use crate::rotation::{Mesh, Move, Need, Record};
 
 pub use self::applications::Applications;
@@ -65,6 +66,8 @@ pub struct Kubernetes {
     lock: Option<Lock>,
     /// The version of the record's Secret; `None`: there is none yet.
     record: Option<String>,
+    /// The roots that the record names.
+    roots: Vec<Fingerprint>,
     pause: Duration,
 }
 
@@ -129,6 +132,7 @@ impl Kubernetes {
             known: Known::default(),
             lock: None,
             record: None,
+            roots: Vec::new(),
             pause: SHORTEST_PAUSE,
         }
     }
@@ -238,6 +242,7 @@ impl Mesh for Kubernetes {
         }
         Ok(loaded?.map(|(record, version)| {
             self.record = Some(version);
+            self.roots = record.roots().map(Certificate::fingerprint).collect();
             record
         }))
     }
@@ -247,6 +252,7 @@ impl Mesh for Kubernetes {
         self.verify_lock().await?;
         let namespace = self.namespace().await?;
         self.record = Some(record::save(&self.connection.api, &namespace, record, self.record.as_deref()).await?);
+        self.roots = record.roots().map(Certificate::fingerprint).collect();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::api::{Change, EVENTS};
 use super::wire::Meta;
 use super::{Kubernetes, names};
 use crate::mesh::Observed;
-use crate::pki::{Certificate, Fingerprint, Issuer, TrustBundle};
+use crate::pki::{Certificate, Fingerprint, Issuer, Profile, TrustBundle};
 
 /// The annotation's content.
 #[derive(Default, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Note {
     after: String,
     root_before: Option<String>,
     root_after: Option<String>,
-    /// Every root that this tool published or found in use, as long as it is in the bundle.
+    /// Every root of this mesh's own that this tool published or found in use, until it retires it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     roots: Vec<String>,
     version: String,
@@ -61,19 +61,32 @@ impl Note {
         roots
     }
 
-    /// The same note, naming also the roots that were noted before, and those that are published with `bundle`, as far
-    /// as they stay in it.
+    /// The same note, naming also the roots that were noted before, until one is retired, and of those in the bundle
+    /// those of the rotation on record and those that `issuer` is signed under.
+    ///
+    /// # Why
+    /// What else is published may be another mesh's, also where it is published again after Sentry has overwritten it.
     #[must_use]
-    pub fn remembering(mut self, bundle: Option<&TrustBundle>, seen: &Observed) -> Self {
-        let published: Vec<Fingerprint> = seen.published.anchors.iter().map(Certificate::fingerprint).collect();
-        let after =
-            bundle.map_or_else(|| published.clone(), |b| b.anchors().iter().map(Certificate::fingerprint).collect());
-        let new = after.iter().filter(|root| !published.contains(root));
-        let known = self.roots().into_iter().chain(seen.published.noted_roots.iter().copied()).chain(new.copied());
-        let mut roots: Vec<String> = known.filter(|root| after.contains(root)).map(|root| root.to_string()).collect();
-        roots.sort();
-        roots.dedup();
-        self.roots = roots;
+    pub fn remembering(
+        mut self,
+        bundle: Option<&TrustBundle>,
+        issuer: Option<&Issuer>,
+        seen: &Observed,
+        recorded: &[Fingerprint],
+    ) -> Self {
+        let published = &seen.published;
+        let anchors = bundle.map_or(published.anchors.as_slice(), TrustBundle::anchors);
+        let has = |anchors: &[Certificate], root: &Fingerprint| anchors.iter().any(|it| it.fingerprint() == *root);
+        let noted = [self.roots(), published.noted_roots.clone()].concat();
+        let noted = noted.into_iter().filter(|root| has(anchors, root) || !has(&published.anchors, root));
+        let signs = |anchor: &&Certificate| {
+            let until = |issuer: &Issuer| seen.until(&issuer.chain, std::slice::from_ref(*anchor), Profile::Spiffe);
+            issuer.is_some_and(|issuer| until(issuer).is_ok())
+        };
+        let own = anchors.iter().filter(|anchor| recorded.contains(&anchor.fingerprint()) || signs(anchor));
+        self.roots = noted.chain(own.map(Certificate::fingerprint)).map(|root| root.to_string()).collect();
+        self.roots.sort();
+        self.roots.dedup();
         self
     }
 }

@@ -102,7 +102,7 @@ impl Kubernetes {
             files: found.sentry.clone(),
             bundle: bundle.map(TrustBundle::to_pem),
             issuer,
-            note: note.remembering(bundle, seen).to_string(),
+            note: note.remembering(bundle, issuer, seen, &self.roots).to_string(),
             map_before: self.known.config_map.as_ref().and_then(|map| map.data.get(&found.sentry.ca).cloned()),
             secret_version: &seen.published.secret.0,
             map_version: &seen.published.config_map.0,

@@ -50,8 +50,8 @@ pub struct Published {
     pub written: Option<Timestamp>,
     /// Keys of the Secret that belong to others, such as `jwt.key` or `issuer.next.crt`.
     pub foreign_keys: Vec<String>,
-    /// The roots that rotations published, switched from and switched to, by the note on the Secret. A root in use that is
-    /// not among them came by other hands. Empty: there is no note.
+    /// The mesh's own roots, which rotations published, switched from and switched to, by the note on the Secret; not all
+    /// of them need be published. A root in use that is not among them came by other hands. Empty: there is no note.
     pub noted_roots: Vec<Fingerprint>,
 }
 

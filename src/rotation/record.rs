@@ -184,6 +184,13 @@ impl Record {
         }
     }
 
+    /// The roots of this mesh's own that it names: those before, those after, and the one that Sentry invented.
+    pub fn roots(&self) -> impl Iterator<Item = &Certificate> {
+        let Goal { target, previous, invented, .. } = &self.goal;
+        let trios = [Some(target), previous.as_ref()].into_iter().flatten();
+        trios.flat_map(|trio| [trio.root(), trio.last_root()]).chain([invented.as_ref()]).flatten()
+    }
+
     /// The record as it is stored.
     ///
     /// # Panics

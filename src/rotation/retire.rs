@@ -58,18 +58,14 @@ impl Goal {
     }
 }
 
-/// Whether an anchor lives and is not known to have been a root of this mesh: it is another one's, or an external CA's.
-/// It stays, and stands for somebody who cannot be seen.
+/// Whether an anchor lives and is not known to have been a root of this mesh, nor has the key of one: it is another one's,
+/// or an external CA's. It stays, and stands for somebody who cannot be seen.
 fn is_foreign(anchor: &Certificate, root: &Certificate, seen: &Observed, record: Option<&Record>) -> bool {
-    let was_root = |record: &Record| {
-        let trios = [Some(&record.goal.target), record.goal.previous.as_ref()].into_iter().flatten();
-        let mut roots = trios.flat_map(|trio| [trio.root(), trio.last_root()]).chain([record.goal.invented.as_ref()]);
-        roots.any(|root| root == Some(anchor))
-    };
-    let was_ours = record.is_some_and(was_root)
-        || seen.published.noted_roots.contains(&anchor.fingerprint())
-        || root.spki_der() == anchor.spki_der()
-        || seen.until(&seen.published.chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
+    let published = &seen.published;
+    let noted = published.anchors.iter().filter(|anchor| published.noted_roots.contains(&anchor.fingerprint()));
+    let recorded = record.into_iter().flat_map(Record::roots);
+    let was_ours = [root].into_iter().chain(noted).chain(recorded).any(|own| own.spki_der() == anchor.spki_der())
+        || seen.until(&published.chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
     !was_ours && !anchor.is_expired(seen.now)
 }
 

@@ -6,10 +6,13 @@
 mod apiserver;
 mod append;
 mod applications;
+#[path = "../model/chance.rs"]
+mod chance;
 mod commands;
 mod fence;
 mod lock;
 mod looks;
+mod races;
 mod rest;
 mod restore;
 mod writes;

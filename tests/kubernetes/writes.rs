@@ -5,9 +5,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mtls::error::Kind;
+use mtls::kubernetes::Kubernetes;
 use mtls::mesh::{Observed, Pair};
 use mtls::pki::TrustBundle;
-use mtls::rotation::{Mesh, Move, Trio};
+use mtls::rotation::{Mesh, Move, Record, Trio};
 use serde_json::json;
 
 use super::apiserver::{ApiServer, Fault, START};
@@ -162,11 +163,12 @@ async fn the_note_remembers_every_root_that_was_published_until_it_is_retired_wh
     let (server, _) = cluster();
     let (mut mesh, _, _) = about_to_write(&server, true).await;
     let (goal, seen) = goal(&mut mesh).await;
+    mesh.save(&Record::open(goal.clone())).await.unwrap();
     let Trio { trust, mut issuer } = goal.target;
     let roots = |seen: &Observed| seen.published.noted_roots.clone();
     mesh.apply(&Move::PublishTrust { bundle: trust.clone(), issuer: None }, &seen).await.unwrap();
     let seen = mesh.observe(&ALL).await.unwrap();
-    assert_eq!(roots(&seen), [trust.anchors()[0].fingerprint()], "the one that was published");
+    assert_eq!(roots(&seen), trust.fingerprints().into_iter().collect::<Vec<_>>(), "those that the record names");
     mesh.apply(&Move::PublishIssuer { issuer: issuer.clone() }, &seen).await.unwrap();
     let seen = mesh.observe(&ALL).await.unwrap();
     assert_eq!(roots(&seen), trust.fingerprints().into_iter().collect::<Vec<_>>());
@@ -184,4 +186,36 @@ async fn the_note_remembers_every_root_that_was_published_until_it_is_retired_wh
     mesh.apply(&Move::PublishTrust { bundle, issuer: None }, &seen).await.unwrap();
     let event = server.log().into_iter().find(|seen| seen.line() == "POST events").unwrap().body;
     assert!(event.contains("AnchorRetired") && event.contains(&trust.anchors()[1].fingerprint().short()), "{event}");
+}
+
+/// As after Sentry has overwritten both objects: the root was there before the rotation on record, and is published again.
+#[tokio::test(start_paused = true)]
+async fn another_meshes_root_is_never_noted_as_an_own_one_and_an_own_one_until_it_is_retired() {
+    let (server, own) = cluster();
+    let mut mesh = server.mesh(true);
+    let (mut goal, _) = goal(&mut mesh).await;
+    let foreign = ca().trust;
+    goal.target.trust = goal.target.trust.merged(&foreign).unwrap();
+    mesh.lock().await.unwrap();
+    mesh.save(&Record::open(goal.clone())).await.unwrap();
+    let publish = async |mesh: &mut Kubernetes, bundle: &TrustBundle| {
+        let seen = mesh.observe(&ALL).await.unwrap();
+        mesh.apply(&Move::PublishTrust { bundle: bundle.clone(), issuer: None }, &seen).await.unwrap();
+        mesh.observe(&ALL).await.unwrap().published.noted_roots
+    };
+    let mut roots = [goal.target.root(), own.root()].map(|root| root.unwrap().fingerprint());
+    roots.sort();
+    assert_eq!(publish(&mut mesh, &goal.target.trust).await, roots);
+
+    let invented = ca().trust;
+    let mut secret = server.get(SECRET);
+    secret["data"]["ca.crt"] = json!(STANDARD.encode(invented.to_pem()));
+    server.put(SECRET, secret);
+    let mut map = server.get(CONFIG_MAP);
+    map["data"]["ca.crt"] = json!(invented.to_pem());
+    server.put(CONFIG_MAP, map);
+    assert_eq!(publish(&mut mesh, &invented.merged(&foreign).unwrap()).await, roots, "somebody else took them out");
+    publish(&mut mesh, &goal.target.trust.merged(&invented).unwrap()).await;
+    assert_eq!(publish(&mut mesh, &own.trust).await, [own.root().unwrap().fingerprint()]);
+    mesh.unlock().await.unwrap();
 }

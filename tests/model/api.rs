@@ -3,30 +3,11 @@
 use jiff::SignedDuration;
 use mtls::error::Error;
 use mtls::mesh::{Era, Observed, Pair, Role};
+use mtls::pki::{Certificate, Fingerprint, Issuer, TrustBundle};
 use mtls::rotation::{Mesh, Move, Need, Record, Strategy, Trio};
 
-use super::{Model, Process, control_plane};
-
-/// What happens to a run at one of its writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// It is killed, as by kill -9: before the write, between the halves of the pair, after it.
-    Before,
-    BetweenThePair,
-    After,
-    /// A signal comes while the write is on its way: the run stops before the next move.
-    Signal,
-    /// The write takes place, and what became of it is not known.
-    Lost,
-    /// The write is refused to the end (409, 429, 5xx). A half that was made is taken back.
-    Refused,
-}
-
-impl Cut {
-    fn kills(self) -> bool {
-        matches!(self, Self::Before | Self::BetweenThePair | Self::After)
-    }
-}
+use super::handshakes::until;
+use super::{Cut, Model, Process, control_plane};
 
 /// By then the Lease of a run that was killed has run out.
 const LEASE: SignedDuration = SignedDuration::from_secs(61);
@@ -44,7 +25,12 @@ impl Model {
         let cut = self.cut.filter(|(at, cut)| *at == here && *cut != Cut::Signal).map(|(_, cut)| cut);
         if let Some(cut) = cut {
             self.note(format!("the run is cut: {cut:?}"));
+            self.count(&format!("{cut:?}"), 1);
             self.killed = cut.kills();
+        }
+        if cut == Some(Cut::Late) {
+            let busy = self.chance.seconds(1, 30);
+            self.pass(busy);
         }
         cut
     }
@@ -69,6 +55,7 @@ impl Model {
             return Ok(());
         }
         self.pass(REQUEST);
+        self.versions.0 += u64::from(cut == Some(Cut::Touched));
         if cut == Some(Cut::Refused) || self.versions.0.to_string() != seen.published.secret.0 {
             self.config_map = self.secret.trust.anchors().to_vec();
             self.versions.1 += 1;
@@ -80,11 +67,41 @@ impl Model {
         }
         self.versions.0 += 1;
         self.written_now();
+        self.remember(Some(bundle), issuer.as_ref(), seen);
         if self.strategy_on_record() == Some(Strategy::Prune) {
-            self.kept.retain(|anchor| bundle.contains(anchor.fingerprint()));
+            self.retire(bundle);
         }
         self.keep(bundle.anchors());
         Ok(())
+    }
+
+    /// A prune lets go of anchors, and of none that is somebody else's.
+    fn retire(&mut self, bundle: &TrustBundle) {
+        let (stay, go): (Vec<_>, _) =
+            std::mem::take(&mut self.kept).into_iter().partition(|anchor| bundle.contains(anchor.fingerprint()));
+        let strange = go.iter().find(|anchor| self.strange.contains(anchor) && !anchor.is_expired(self.now));
+        assert!(self.broken || strange.is_none(), "a prune retires another mesh's anchor: {strange:?}");
+        self.kept = stay;
+        self.count("anchors retired", go.len());
+    }
+
+    /// What the annotation on the Secret says afterwards: the roots that were noted, until they are retired, and of those
+    /// in the bundle those that the record names and that the issuer is signed under.
+    fn remember(&mut self, bundle: Option<&TrustBundle>, issuer: Option<&Issuer>, seen: &Observed) {
+        let published = &seen.published.anchors;
+        let anchors = bundle.map_or(published.as_slice(), TrustBundle::anchors);
+        let record = self.record.as_ref().map(|data| Record::from_data(data).unwrap());
+        let recorded: Vec<&Certificate> = record.iter().flat_map(Record::roots).collect();
+        let signs = |anchor: &Certificate| {
+            issuer.is_some_and(|issuer| until(&issuer.chain, std::slice::from_ref(anchor), self.now).is_ok())
+        };
+        let own = anchors.iter().filter(|anchor| recorded.contains(anchor) || signs(anchor));
+        self.noted.extend(own.chain(issuer.and_then(|_| seen.signing_root())).map(Certificate::fingerprint));
+        let gone = published.iter().filter(|anchor| !anchors.contains(anchor));
+        let gone: Vec<Fingerprint> = gone.map(Certificate::fingerprint).collect();
+        self.noted.retain(|root| !gone.contains(root));
+        self.noted.sort();
+        self.noted.dedup();
     }
 
     fn strategy_on_record(&self) -> Option<Strategy> {
@@ -92,7 +109,7 @@ impl Model {
     }
 
     /// From now on these must not leave the bundle. What a broken mesh had is let go.
-    fn keep(&mut self, anchors: &[mtls::pki::Certificate]) {
+    fn keep(&mut self, anchors: &[Certificate]) {
         if self.broken {
             self.kept.clear();
         }
@@ -150,11 +167,13 @@ impl Model {
         match step {
             Move::PublishTrust { .. } => {}
             Move::PublishIssuer { issuer } => {
+                self.versions.0 += u64::from(cut == Some(Cut::Touched));
                 self.check_versions(seen)?;
                 assert!(self.is_whole(), "the issuer is switched beside an unequal pair");
                 self.secret.issuer = issuer.clone();
                 self.versions.0 += 1;
                 self.written_now();
+                self.remember(None, Some(issuer), seen);
             }
             Move::Nudge => self.nudge(seen),
             Move::RestartApplications { workloads } => self.restart_applications(workloads),
@@ -206,6 +225,7 @@ impl Mesh for Model {
             self.invent();
         }
         self.shake_hands();
+        let cut = cut.filter(|cut| cut.fails());
         cut.map_or(Ok(()), |cut| Err(Error::failed(format!("cut at a move: {cut:?}"))))
     }
 
@@ -213,7 +233,7 @@ impl Mesh for Model {
         if std::mem::take(&mut self.locked) {
             self.pass(LEASE);
         }
-        (self.locked, self.killed) = (true, false);
+        (self.locked, self.killed, self.began) = (true, false, self.now);
         self.lift();
         Ok(())
     }
@@ -232,14 +252,14 @@ impl Mesh for Model {
 
     async fn save(&mut self, record: &Record) -> Result<(), Error> {
         let cut = self.cut_here();
-        if matches!(cut, Some(Cut::Before | Cut::Refused)) {
+        if matches!(cut, Some(Cut::Before | Cut::Refused | Cut::Touched)) {
             return Err(Error::failed("cut before a record"));
         }
         self.forsake(record);
         self.record = Some(record.to_data());
         self.writes += 1;
         self.note(format!("record: {} {:?}", record.goal.strategy.word(), record.status));
-        cut.map_or(Ok(()), |_| Err(Error::failed("cut after a record")))
+        cut.filter(|cut| cut.fails()).map_or(Ok(()), |_| Err(Error::failed("cut after a record")))
     }
 
     async fn pause(&mut self) {

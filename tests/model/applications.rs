@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Consumer, Era, Role, Workload, WorkloadKind};
 
-use super::Model;
+use super::{Model, Process, Sentry};
 
 /// A Deployment with one pod.
 pub struct App {
@@ -43,23 +43,34 @@ impl App {
         self.replaced.filter(|_| !self.hangs)
     }
 
-    fn pod(&self) -> String {
+    pub fn pod(&self) -> String {
         format!("apps/{}", self.name.replace("app", "pod"))
     }
 }
 
-/// The workload of a process, as a look tells it.
-pub fn owner(process: &str) -> Option<String> {
-    process.strip_prefix("apps/pod-").map(|n| format!("deploy/app-{n}"))
-}
-
 impl Model {
+    /// The workload of a process, as a look tells it.
+    pub(super) fn owner(&self, process: &str) -> Option<String> {
+        let pod = process.trim_end_matches("-old");
+        self.apps.iter().find(|app| app.pod() == pod).map(|app| format!("deploy/{}", app.name))
+    }
+
     /// How often each application was restarted.
     pub fn restarts(&self) -> Vec<u32> {
         self.apps.iter().map(|app| app.restarts).collect()
     }
 
+    /// A wave: no more than may be at once, none beside one of the same run, none against a stale injector.
     pub(super) fn restart_applications(&mut self, workloads: &BTreeSet<String>) {
+        assert!(workloads.len() <= self.limits.parallel, "{} applications at once", workloads.len());
+        let rolls = |app: &&App| !app.undone && app.replaced.is_some() && app.restarted >= Some(self.began);
+        let rolling = self.apps.iter().find(rolls).map(|app| &app.name);
+        assert_eq!(rolling, None, "the wave before has not come to an end");
+        let root = self.secret.root().expect("a CA that works");
+        let stale = self.processes.iter().find(|it| it.role == Role::Injector && !it.held.contains(root));
+        assert!(stale.is_none(), "{} gives new pods older trust anchors", stale.unwrap().name);
+        self.count("waves", 1);
+        self.count("applications restarted", workloads.len());
         let now = self.now;
         for app in self.apps.iter_mut().filter(|app| workloads.contains(&format!("apps/deploy/{}", app.name))) {
             assert_eq!(app.blocker, None, "{} cannot be restarted", app.name);
@@ -75,18 +86,46 @@ impl Model {
             if app.hangs || app.replaced.is_none_or(|at| at > self.now) {
                 continue;
             }
+            if !self.sentries.iter().any(Sentry::is_up) {
+                app.replaced = Some(self.now + SignedDuration::from_secs(10));
+                continue;
+            }
             app.replaced = None;
             app.whole = true;
             let pod = app.pod();
-            let mut old = self.processes.iter().find(|process| process.name == pod).unwrap().clone();
-            (old.leaving, old.gone) = (true, Some(self.now + GRACE));
-            old.name.push_str("-old");
-            self.processes.push(old);
-            if self.bypassed {
-                self.processes.retain(|process| process.name != pod);
-                self.bare.push((pod, format!("deploy/{}", self.apps[n].name)));
-            } else {
-                self.restart(&pod);
+            if let Some(mut old) = self.processes.iter().find(|process| process.name == pod).cloned() {
+                (old.leaving, old.gone) = (true, Some(self.now + GRACE));
+                old.name.push_str("-old");
+                self.processes.push(old);
+            }
+            self.inject(&pod);
+            self.restart_pod(&pod);
+            self.shake_hands();
+        }
+    }
+
+    /// A new pod comes up without a sidecar, and takes part in nothing.
+    pub(super) fn lose_sidecar(&mut self, name: &str) {
+        let (lost, stay) = std::mem::take(&mut self.processes).into_iter().partition(|process| process.name == name);
+        self.processes = stay;
+        self.bare.extend::<Vec<_>>(lost);
+        self.note(format!("{name} comes up without a sidecar"));
+        self.count("pods without a sidecar", 1);
+    }
+
+    fn inject(&mut self, name: &str) {
+        let (lost, stay) = std::mem::take(&mut self.bare).into_iter().partition(|process| process.name == name);
+        self.bare = stay;
+        self.processes.extend::<Vec<_>>(lost);
+    }
+
+    /// New pods get a sidecar again, and those that have none are restarted.
+    pub fn heal(&mut self) {
+        if self.sentries.iter().any(Sentry::is_up) {
+            self.bypassed = false;
+            for name in self.bare.iter().map(|pod| pod.name.clone()).collect::<Vec<_>>() {
+                self.inject(&name);
+                self.restart_pod(&name);
             }
         }
     }
@@ -109,9 +148,9 @@ impl Model {
     }
 
     pub(super) fn uninjected(&self) -> Vec<Consumer> {
-        let bare = |(pod, owner): &(String, String)| Consumer {
-            owner: Some(owner.clone()),
-            ..Consumer::new(Role::Sidecar { era: Era::Env, app_id: "app".to_owned() }, pod)
+        let bare = |pod: &Process| Consumer {
+            owner: self.owner(&pod.name),
+            ..Consumer::new(Role::Sidecar { era: Era::Env, app_id: "app".to_owned() }, &pod.name)
         };
         self.bare.iter().map(bare).collect()
     }

@@ -95,29 +95,37 @@ async fn under_the_lock(
 }
 
 /// What `mtls restart` does, without its talk.
-pub async fn restart(mesh: &mut Model, scope: Scope) -> Result<Run, Error> {
+pub async fn restart(mesh: &mut Model, scope: Scope) -> Result<(Goal, Run), Error> {
+    plan_restart(mesh, scope).await?;
     mesh.lock().await?;
     let ended = restart_under_the_lock(mesh, scope).await;
     mesh.unlock().await?;
     ended
 }
 
-async fn restart_under_the_lock(mesh: &mut Model, scope: Scope) -> Result<Run, Error> {
+async fn plan_restart(mesh: &mut Model, scope: Scope) -> Result<(Goal, Observed), Error> {
     let objects = mesh.observe(&Need { control_plane: true, ..Need::default() }).await?;
     let open = mesh.load().await?.filter(|record| record.is_open(&objects, objects.now)).map(|record| record.goal);
     let goal = Goal::restart(scope, &objects, open.as_ref()).ok_or_else(|| Error::failed("nothing is published"))?;
     let seen = mesh.observe(&need(&goal, &objects)).await?;
-    plan(&goal, &seen, LIMITS.parallel).map_err(|breaks| Error::failed(in_words(&breaks)))?;
+    plan(&goal, &seen, mesh.limits.parallel).map_err(|breaks| Error::failed(in_words(&breaks)))?;
+    Ok((goal, seen))
+}
+
+async fn restart_under_the_lock(mesh: &mut Model, scope: Scope) -> Result<(Goal, Run), Error> {
+    let (goal, seen) = plan_restart(mesh, scope).await?;
     let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
     let mut record = Record::open(goal);
     mesh.strategy = Some(record.goal.strategy);
-    run(mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {}).await
+    let limits = mesh.limits;
+    let ended = run(mesh, &mut record, seen, limits, &mut entropy, &mut |_| {}).await?;
+    Ok((record.goal, ended))
 }
 
 impl Model {
     /// Whether the report is true: who is not named holds the new root, and signs with the new issuer. Who comes to that
     /// by itself has been waited for.
-    fn confirm(&self, goal: &Goal, left: &[Left]) {
+    pub(super) fn confirm(&self, goal: &Goal, left: &[Left]) {
         let is_named = |role: &Role, name: &str| left.iter().any(|l| l.consumer == name && l.role == role.word());
         let root = goal.target.root().expect("the goal has a root");
         let seen = self.processes.iter().filter(|process| !(self.hidden && process.is_sidecar()));

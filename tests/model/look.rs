@@ -88,7 +88,7 @@ impl Model {
             config_map,
             written: Some(self.written),
             foreign_keys: Vec::new(),
-            ..Published::default()
+            noted_roots: self.noted.clone(),
         }
     }
 
@@ -151,22 +151,40 @@ impl Model {
         answer
     }
 
+    /// What a process answers that is asked through a port-forward.
+    fn answer<T>(&self, unanswered: bool, answer: impl FnOnce() -> T) -> Answer<T> {
+        match (self.muted, unanswered) {
+            (true, _) => Answer::Forbidden("get pods/portforward".to_owned()),
+            (_, true) => Answer::Unknown("no answer".to_owned()),
+            _ => Answer::Proven(answer()),
+        }
+    }
+
     fn consumer(&self, process: &Process, need: &Need, unanswered: bool) -> Consumer {
         let mut consumer = Consumer::new(process.role.clone(), &process.name);
         consumer.started = Some(process.started);
         consumer.phase = if process.leaving { Phase::Terminating } else { Phase::Ready };
         consumer.mounts = process.mounts_the_map();
         consumer.nudged.clone_from(&process.nudged);
-        consumer.owner = super::applications::owner(&process.name);
-        if need.svids {
-            consumer.served = Answer::Proven(process.shows.iter().take(1).chain(&process.shows).cloned().collect());
+        consumer.owner = self.owner(&process.name);
+        if need.svids && process.role != Role::EtcdPeer {
+            let shows = || process.shows.iter().take(1).chain(&process.shows).cloned().collect();
+            consumer.served = self.answer(unanswered, shows);
         }
         let proven = || Answer::Proven(process.held.clone().into());
         // Why: the mount of a new pod is fresh, that of a restarted container need not be.
         let is_born_with_it = self.is_whole() && process.made > self.map_written;
+        let accepts = |chain: &[Certificate]| until(chain, &process.held, self.now + process.skew).is_ok();
+        let ask = |issuer: &Option<Issuer>| match issuer {
+            Some(issuer) => self.answer(unanswered, || accepts(&issuer.chain)),
+            None => Answer::NotAsked,
+        };
         match process.role {
             Role::Sidecar { era: Era::Env, .. } => consumer.held = proven(),
-            Role::Sidecar { era: Era::File, .. } => consumer.held = Answer::Unknown("they come from a file".to_owned()),
+            Role::Sidecar { era: Era::File, .. } => {
+                consumer.held = Answer::Unknown("they come from a file".to_owned());
+                consumer.holds = ask(&need.holds);
+            }
             Role::EtcdPeer if is_born_with_it => consumer.held = proven(),
             Role::EtcdPeer => consumer.held = Answer::Unknown("it may have read them before".to_owned()),
             _ if self.muted => {
@@ -179,12 +197,6 @@ impl Model {
             Role::Injector if unanswered => consumer.held = Answer::Unknown("no answer".to_owned()),
             Role::Injector => consumer.held = proven(),
             _ => {
-                let accepts = |chain: &[Certificate]| until(chain, &process.held, self.now + process.skew).is_ok();
-                let ask = |issuer: &Option<Issuer>| match issuer {
-                    Some(_) if unanswered => Answer::Unknown("no answer".to_owned()),
-                    Some(issuer) => Answer::Proven(accepts(&issuer.chain)),
-                    None => Answer::NotAsked,
-                };
                 if is_born_with_it {
                     consumer.held = Answer::Proven(self.config_map.clone().into());
                 }

@@ -9,24 +9,31 @@ mod api;
 mod applications;
 mod chance;
 mod command;
+mod cut;
 mod handshakes;
+mod life;
 mod look;
 mod pods;
+mod prune;
 mod sentry;
+
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Role};
-use mtls::pki::{Certificate, PrivateKey};
+use mtls::pki::{Certificate, Fingerprint, PrivateKey};
 use mtls::rotation::{Limits, RecordData, Strategy, Trio};
 
-pub use api::Cut;
 use applications::App;
 pub use chance::Chance;
 pub use command::{LIMITS, block_on, command, go, request, restart};
+pub use cut::Cut;
 pub use handshakes::CLOCKS;
 use handshakes::Handshakes;
+pub use life::any_sidecar;
 pub use look::control_plane;
-pub use pods::{Process, Watcher, any_sidecar};
+pub use pods::{Process, Watcher};
+pub use prune::{is_outsider, prunable, prune};
 use sentry::Sentry;
 pub use sentry::{ca_with, make_ca};
 
@@ -43,6 +50,8 @@ pub struct Model {
     pub strategy: Option<Strategy>,
     /// What happened, in words.
     pub diary: Vec<String>,
+    /// How often what came about that a schedule is for.
+    pub met: BTreeMap<String, u64>,
     pub writes: u64,
     pub invented: u32,
     /// The write (moves and records alike, from 0) at which the run is cut.
@@ -77,12 +86,12 @@ pub struct Model {
     pub limits: Limits,
     /// Whether the injector goes on injecting what it holds now, restarted or not.
     pub stale_injector: bool,
-    /// Whether the API server asks no injector about new pods.
+    /// Whether the API server asks no injector about new pods, as a webhook that fails and is ignored has it.
     pub bypassed: bool,
     /// The workloads behind the first sidecars, one pod each.
     pub apps: Vec<App>,
-    /// Pods that came up without a sidecar, and their workloads.
-    bare: Vec<(String, String)>,
+    /// Pods that came up without a sidecar, and what they would be with one.
+    bare: Vec<Process>,
     pub chance: Chance,
     /// The keys of the roots that somebody kept.
     pub root_keys: Vec<PrivateKey>,
@@ -95,6 +104,8 @@ pub struct Model {
     forsaken: Vec<Certificate>,
     /// Anchors that nobody but one object knows: what Sentry overwrites of them is gone.
     strange: Vec<Certificate>,
+    /// The roots that the annotation names as this mesh's own.
+    pub noted: Vec<Fingerprint>,
     /// `caBundle`s, and what the operator distributes to the file era.
     webhook: Vec<Certificate>,
     conversion: Vec<Certificate>,
@@ -108,6 +119,8 @@ pub struct Model {
     map_written: Timestamp,
     rollouts: Vec<(Timestamp, String)>,
     restarted: Vec<(String, Timestamp)>,
+    /// When the lock was taken last.
+    began: Timestamp,
     steps: u64,
     /// Pauses since the last move.
     pauses: u32,
@@ -176,6 +189,7 @@ impl Model {
             hands: Handshakes::default(),
             strategy: None,
             diary: Vec::new(),
+            met: BTreeMap::new(),
             writes: 0,
             invented: 0,
             cut: None,
@@ -203,6 +217,7 @@ impl Model {
             inventions: Vec::new(),
             forsaken: Vec::new(),
             strange: Vec::new(),
+            noted: Vec::new(),
             webhook: held.clone(),
             conversion: held.clone(),
             distributed: held,
@@ -214,6 +229,7 @@ impl Model {
             map_written: now,
             rollouts: Vec::new(),
             restarted: Vec::new(),
+            began: now,
             steps: 0,
             pauses: 0,
             secret,
@@ -252,6 +268,11 @@ impl Model {
     /// Writes something into the diary.
     pub fn note(&mut self, text: impl std::fmt::Display) {
         self.diary.push(format!("{} {text}", self.now.strftime("%d %T")));
+    }
+
+    /// Counts what came about.
+    pub fn count(&mut self, what: &str, times: usize) {
+        *self.met.entry(what.to_owned()).or_default() += times as u64;
     }
 
     /// How many writes there were, those of the record and those that were cut off included.

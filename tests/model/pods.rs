@@ -1,4 +1,4 @@
-//! Pods: mounts that lag, watchers that live, see one change or none, SVIDs that are renewed, births, deaths, rollouts.
+//! Pods: mounts that lag, watchers that live, see one change or none, SVIDs that are renewed, restarts, rollouts.
 
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Nudge, Observed, Role};
@@ -142,7 +142,7 @@ impl Model {
         }
     }
 
-    fn renew(&mut self, index: usize) {
+    pub fn renew(&mut self, index: usize) {
         match self.issue() {
             Some(shows) => self.certify(index, &shows),
             None => self.processes[index].renews = self.now + SignedDuration::from_secs(10),
@@ -169,21 +169,6 @@ impl Model {
         self.pods(|role| matches!(role, Role::Sidecar { .. }))
     }
 
-    /// Restarts one sidecar: its anchors come from the injector, its SVID from any Sentry replica.
-    pub fn restart_a_sidecar(&mut self) {
-        let sidecars = self.sidecars();
-        let name = self.chance.from(&sidecars).clone();
-        self.restart_pod(&name);
-    }
-
-    /// Restarts the whole control plane, as after the loss of a node.
-    pub fn restart_control_plane(&mut self) {
-        self.now += SignedDuration::from_secs(1);
-        for name in self.pods(Role::is_control_plane) {
-            self.restart_pod(&name);
-        }
-    }
-
     /// Restarts a pod.
     pub fn restart(&mut self, name: &str) {
         assert!(self.processes.iter().any(|p| p.name == name), "there is no pod {name}");
@@ -194,6 +179,9 @@ impl Model {
     pub fn restart_pod(&mut self, name: &str) {
         if let Some(index) = self.sentries.iter().position(|sentry| sentry.name == name) {
             return self.start_sentry(index);
+        }
+        if self.bypassed && self.processes.iter().any(|process| process.name == name && process.is_sidecar()) {
+            return self.lose_sidecar(name);
         }
         for index in 0..self.processes.len() {
             if self.processes[index].name == name {
@@ -213,7 +201,10 @@ impl Model {
 
     fn start(&mut self, index: usize, anew: bool) {
         let Some(shows) = self.issue() else {
-            self.rollouts.push((self.now + SignedDuration::from_secs(10), self.processes[index].name.clone()));
+            let name = &self.processes[index].name;
+            if !self.rollouts.iter().any(|(_, again)| again == name) {
+                self.rollouts.push((self.now + SignedDuration::from_secs(10), name.clone()));
+            }
             return;
         };
         let injectors: Vec<usize> =
@@ -235,26 +226,6 @@ impl Model {
         self.certify(index, &shows);
         self.note(format!("{} {}", self.processes[index].name, if anew { "is a new pod" } else { "crashes" }));
         self.tell(index);
-    }
-
-    /// A pod comes that was not there.
-    pub fn bear(&mut self, era: Era, watcher: Watcher) {
-        let name = format!("apps/pod-{}", self.born);
-        self.born += 1;
-        self.processes.push(Process::new(sidecar(era), &name, watcher, &[], &[]));
-        self.start(self.processes.len() - 1, true);
-        // Why: without Sentry it does not start.
-        self.processes.retain(|process| !process.shows.is_empty());
-    }
-
-    /// Deletes a pod, which is gone after `grace`.
-    pub fn die(&mut self, name: &str, grace: SignedDuration) {
-        let gone = Some(self.now + grace);
-        self.note(format!("{name} is deleted"));
-        for process in self.processes.iter_mut().filter(|process| process.name == name) {
-            process.leaving = true;
-            process.gone = gone;
-        }
     }
 
     /// Makes every pod of a role a new one, one after the other.
@@ -290,42 +261,6 @@ impl Model {
             }
         }
     }
-
-    /// Something that nobody asked for.
-    pub fn stir(&mut self) {
-        let sidecars = self.sidecars();
-        match self.chance.below(if self.lively { 10 } else { 6 }) {
-            0..3 => {
-                let index = self.chance.place(self.processes.len());
-                self.renew(index);
-            }
-            3..6 => self.restart_a_sidecar(),
-            6 if sidecars.len() < 8 => {
-                let (era, watcher) = any_sidecar(&mut self.chance, self.file_era);
-                self.bear(era, watcher);
-            }
-            7 if sidecars.len() > 3 => {
-                let (name, grace) = (self.chance.from(&sidecars).clone(), self.chance.seconds(0, 40));
-                self.die(&name, grace);
-            }
-            8 => {
-                let pods = self.pods(Role::is_control_plane);
-                let name = self.chance.from(&pods).clone();
-                self.restart_pod(&name);
-            }
-            _ => {
-                let pods = self.pods(|_| true);
-                let name = self.chance.from(&pods).clone();
-                self.crash(&name);
-            }
-        }
-    }
-}
-
-/// A sidecar, one in three of the file era where that has come, with any watcher.
-pub fn any_sidecar(chance: &mut Chance, file_era: bool) -> (Era, Watcher) {
-    let watcher = *chance.from(&[Watcher::Alive, Watcher::Once, Watcher::Dead]);
-    if file_era && chance.one_in(3) { (Era::File, watcher) } else { (Era::Env, Watcher::NoMount) }
 }
 
 /// An SVID, back-dated by the clock skew, is renewed at half its validity (dapr-facts §5).

@@ -158,9 +158,28 @@ impl Model {
 
     /// The other way round: the `ConfigMap` has an anchor that the Secret lacks.
     pub fn tear_config_map(&mut self) {
-        self.config_map.extend(make_ca(&mut self.chance, self.now, 365).trust.anchors().iter().cloned());
+        let other = make_ca(&mut self.chance, self.now, 365);
+        self.config_map.extend_from_slice(other.trust.anchors());
+        self.strange.extend_from_slice(other.trust.anchors());
         self.versions.1 += 1;
         self.map_written = self.now;
+    }
+
+    /// Another mesh's root is published beside this one's, in both objects.
+    pub fn federate(&mut self) {
+        let other = make_ca(&mut self.chance, self.now, 365).trust;
+        self.secret.trust = self.secret.trust.merged(&other).unwrap();
+        self.config_map = self.secret.trust.anchors().to_vec();
+        self.strange.extend_from_slice(other.anchors());
+        self.kept.extend_from_slice(other.anchors());
+        self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+        self.map_written = self.now;
+        self.written_now();
+    }
+
+    /// Whether nobody but one object, or another mesh, knows an anchor.
+    pub fn is_strange(&self, anchor: &Certificate) -> bool {
+        self.strange.contains(anchor)
     }
 
     /// A root that signs SVIDs itself, known to everybody.

@@ -14,14 +14,9 @@ async fn go_within(mesh: &mut Model, ask: Ask, request: &Request, limits: Limits
     go(mesh, ask, request).await
 }
 
-/// What `mtls restart` does, without its talk.
 fn restart(mesh: &mut Model, scope: Scope, limits: Limits) -> (Goal, Run) {
-    let seen = block_on(mesh.observe(&Need::default())).unwrap();
-    let mut record = Record::open(Goal::restart(scope, &seen, None).unwrap());
-    let seen = block_on(mesh.observe(&need(&record.goal, &seen))).unwrap();
-    let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
-    let ended = block_on(run(mesh, &mut record, seen, limits, &mut entropy, &mut |_| {})).unwrap();
-    (record.goal, ended)
+    mesh.limits = limits;
+    block_on(model::restart(mesh, scope)).unwrap()
 }
 
 fn stuck(ended: &Run) -> &str {

@@ -3,51 +3,32 @@
 use jiff::SignedDuration;
 use mtls::error::Error;
 use mtls::mesh::{Answer, Consumer, Denied, Observed, Role};
-use mtls::rotation::strategy::Inputs;
-use mtls::rotation::{Ask, Goal, Mesh, Need, Outcome, Record, Status, Strategy, need, obstacles, run};
+use mtls::rotation::strategy::{Inputs, Request};
+use mtls::rotation::{Ask, Goal, Mesh, Outcome, Scope, Status, Strategy, obstacles};
 
-use super::model::{Chance, Cut, Model, Watcher, make_ca};
-use super::{LIMITS, block_on, go, request};
+use super::model::{self, Chance, Cut, Model, Watcher, make_ca, prunable};
+use super::{block_on, go, request};
 
 fn rotate(mesh: &mut Model, ask: Ask) -> Result<(), Error> {
     block_on(go(mesh, ask, &request(Inputs::Fresh, 90))).map(drop)
 }
 
-async fn follow(mesh: &mut Model, mut record: Record, seen: &Observed) -> Result<(), Error> {
-    let mut chance = Chance::new(mesh.chance.below(u64::MAX));
-    mesh.save(&record).await?;
-    let seen = mesh.observe(&need(&record.goal, seen)).await?;
-    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
-    match run(mesh, &mut record, seen, LIMITS, &mut entropy, &mut |_| {}).await?.outcome {
+/// What the command finds before it begins.
+fn look(mesh: &mut Model) -> (Goal, Observed) {
+    let (goal, seen, _) = block_on(prunable(mesh)).unwrap().unwrap();
+    (goal, seen)
+}
+
+fn prune(mesh: &mut Model, force: usize) -> Result<(), Error> {
+    match block_on(model::prune(mesh, force))?.unwrap().outcome {
         Outcome::Done(_) => Ok(()),
         other => Err(Error::failed(format!("{other:?}"))),
     }
 }
 
-/// What the command finds before it begins.
-fn look(mesh: &mut Model) -> (Goal, Observed) {
-    let seen = block_on(mesh.observe(&Need { consumers: true, ..Need::default() })).unwrap();
-    let kept = block_on(mesh.load()).unwrap();
-    let open = kept.clone().filter(|record| record.is_open(&seen, seen.now)).map(|record| record.goal);
-    let goal = open.unwrap_or_else(|| Goal::prune(&seen, kept.as_ref()).unwrap());
-    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
-    (goal, seen)
-}
-
-/// What the command does, without its talk.
-fn prune(mesh: &mut Model, force: usize) -> Result<(), Error> {
-    let (mut goal, seen) = look(mesh);
-    let found = obstacles(&goal, &seen);
-    if found.len() > force || found.iter().any(|found| !found.may_be_allowed) {
-        return Err(Error::failed(format!("{found:?}")));
-    }
-    goal.allowed = found.into_iter().map(|found| found.consumer).collect();
-    block_on(follow(mesh, Record::open(goal), &seen))
-}
-
 fn who(mesh: &mut Model) -> Vec<(String, String)> {
-    let (goal, seen) = look(mesh);
-    obstacles(&goal, &seen).into_iter().map(|found| (found.consumer, found.why)).collect()
+    let (_, _, found) = block_on(prunable(mesh)).unwrap().unwrap();
+    found.into_iter().map(|found| (found.consumer, found.why)).collect()
 }
 
 fn bridged(seed: u64, watcher: Watcher, times: usize) -> Model {
@@ -167,6 +148,24 @@ fn another_meshes_anchor_stays_and_stands_for_somebody_unseen() {
     prune(&mut mesh, 1).unwrap();
     assert_eq!(mesh.secret.trust.anchors().len(), 2);
     assert!(mesh.secret.trust.contains(foreign.fingerprint()));
+}
+
+/// A root that was renewed with its own key, and then left behind without a bridge: nothing names it but its key.
+#[test]
+fn a_former_root_is_known_by_its_key() {
+    let mut mesh = Model::new(11, 365, Watcher::Alive);
+    let key = mesh.root_keys[0].clone();
+    block_on(go(&mut mesh, Ask::Renew, &request(Inputs::Key(key), 400))).unwrap();
+    mesh.pass(SignedDuration::from_secs(30));
+    let digest = "another".to_owned();
+    let (strategy, restart) = (Some(Strategy::Append), Some(Scope::All));
+    let append = Request { strategy, restart, digest, ..request(Inputs::Fresh, 90) };
+    block_on(go(&mut mesh, Ask::Renew, &append)).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 3);
+    restart_everything(&mut mesh);
+    mesh.noted.clear();
+    prune(&mut mesh, 0).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 1, "neither stands for another mesh");
 }
 
 #[test]
