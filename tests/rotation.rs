@@ -19,7 +19,7 @@ use mtls::mesh::{Anchors, Answer, Consumer, Role};
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{
-    Ask, Concern, Goal, Left, Mesh, Move, Need, Record, Scope, Status, Step, Strategy, need, next, plan, run,
+    Ask, Concern, Goal, Left, Mesh, Move, Need, Record, Scope, Status, Step, Strategy, need, next, obstacles, plan, run,
 };
 
 fn rotate(mesh: &mut Model, request: &Request) -> Result<Vec<Left>, Error> {
@@ -569,6 +569,18 @@ fn an_append_is_refused_where_not_everybody_can_be_seen() {
     let refused = rotate(&mut mesh, &append).unwrap_err();
     assert!(refused.to_string().contains("not all of them can be seen"), "{refused}");
     assert_eq!(mesh.writes, 0);
+}
+
+#[test]
+fn who_cannot_be_seen_is_not_among_those_that_may_break() {
+    let mut mesh = Model::new(45, 365, Watcher::Alive);
+    rotate(&mut mesh, &append()).unwrap_err();
+    mesh.hidden = true;
+    let goal = block_on(mesh.load()).unwrap().unwrap().goal;
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
+    let found = obstacles(&goal, &seen);
+    assert!(found.iter().any(|found| found.consumer == "that cannot be seen" && !found.may_be_allowed), "{found:?}");
 }
 
 #[test]

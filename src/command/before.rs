@@ -109,9 +109,11 @@ pub fn owners(ignore: bool, seen: &Observed, ui: &Ui) -> Result<(), Error> {
 }
 
 /// Names everybody who stands in the way of what waits for proof, and lets the goal break them if the caller said that
-/// so many may. Errors with them if they are more, or if one of them may not break.
+/// so many may. Errors with them if they are more, or if one of them may not break. A pod that is being deleted, which the
+/// run waits for, is counted where that number has room for it.
 pub fn force(goal: &mut Goal, force: usize, seen: &Observed, ui: &Ui) -> Result<(), Vec<Break>> {
-    let found = obstacles(goal, seen);
+    let all = obstacles(goal, seen);
+    let found = if all.len() > force { obstacles(goal, &seen.staying()) } else { all };
     for found in &found {
         ui.warn(&format!("{} {} {}", found.role, found.consumer, found.why));
     }

@@ -35,7 +35,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     };
     let seen = look(mesh, args, &need(&goal, &seen)).await?;
     let staying = seen.staying();
-    before::force(&mut goal, args.force, &staying, ui).map_err(|found| refused(&goal, &found, &seen))?;
+    before::force(&mut goal, args.force, &seen, ui).map_err(|found| refused(&goal, &found, &seen))?;
     let moves = plan(&goal, &staying, 1).map_err(|breaks| refused(&goal, &breaks, &seen))?;
     if args.dry_run {
         let moves = moves.iter().map(ToString::to_string).collect();

@@ -72,7 +72,7 @@ async fn renew<M: Mesh>(
     };
     let seen = match args.force {
         0 => seen,
-        _ => force(mesh, &mut begun.record.goal, args.force, &seen, global, ui).await?,
+        _ => force(mesh, &mut begun.record.goal, args.force, &seen, ui).await?,
     };
     let goal = &begun.record.goal;
     let moves = plan(goal, &seen, args.max_parallel.into()).map_err(|breaks| blocked(&breaks))?;
@@ -87,7 +87,7 @@ async fn renew<M: Mesh>(
         return show_plan(args, goal, &seen, &moves, ui);
     }
     before::applications(goal, &seen, args.max_parallel, global, ui)?;
-    if moves.iter().any(Move::publishes) {
+    if moves.iter().any(Move::publishes) || !goal.allowed.is_empty() {
         confirm(goal, &seen, global, ui)?;
     } else if ask == Ask::Abort {
         ui.say("the previous issuer is the live one already");
@@ -199,22 +199,17 @@ async fn force<M: Mesh>(
     goal: &mut Goal,
     count: usize,
     seen: &Observed,
-    global: &Global,
     ui: &Ui,
 ) -> Result<Observed, Error> {
     let seen = look_again(mesh, goal, seen).await?;
-    before::force(goal, count, &seen.staying(), ui).map_err(|found| {
+    before::force(goal, count, &seen, ui).map_err(|found| {
         let one = "one of them may not break: whatever is born later depends on it";
         let why = if found.len() > count { format!("`--force={count}` allows {count}") } else { one.to_owned() };
         Error::failed(format!("{} would refuse the new chain, named above; {why}", found.len()))
             .hint("restart those that are named, or let the command do it: `--restart=all`")
     })?;
-    match goal.allowed.len() {
-        0 => ui.warn("nobody stands in the way of what comes next, so `--force` has no effect now"),
-        broken => ui.confirm(
-            &format!("Switch the issuer? The {broken} named above then refuse calls until they are restarted."),
-            global.yes,
-        )?,
+    if goal.allowed.is_empty() {
+        ui.warn("nobody stands in the way of what comes next, so `--force` has no effect now");
     }
     Ok(seen)
 }
@@ -280,11 +275,10 @@ pub fn refused(why: &Refused) -> Error {
         Refused::NothingOpen | Refused::NothingToAbort(_) | Refused::NothingToRestore(_) | Refused::Invented(_) => {
             &[STANDS]
         }
-        Refused::NoStrategy(NoStrategy(tried)) if tried.iter().any(|(strategy, _)| *strategy == Strategy::Restore) => {
-            &[STANDS]
-        }
-        Refused::NoStrategy(NoStrategy(tried)) if tried.iter().any(|(strategy, _)| *strategy == Strategy::Append) => {
-            &[REPLACE]
+        Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Restore), .. }) => &[STANDS],
+        Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Append), .. }) => &[REPLACE],
+        Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Replace), .. }) => {
+            &["bring a CA under another root, or let `mtls renew-certificate --strategy replace` mint one", STANDS]
         }
         Refused::NoStrategy(_) => &[
             "on a cluster `--strategy append` publishes the new root first, and switches once everybody was restarted into it",
@@ -306,6 +300,10 @@ fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(),
             seen.identity.trust_domain
         ),
         Strategy::Prune => RETIRE.to_owned(),
+        _ if !goal.allowed.is_empty() => {
+            let broken = goal.allowed.len();
+            format!("Switch the issuer? The {broken} named above then refuse calls until they are restarted.")
+        }
         Strategy::Abort => format!("Put the issuer {} back?", goal.target.issuer.certificate().fingerprint().short()),
         _ => return Ok(()),
     };

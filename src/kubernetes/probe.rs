@@ -138,8 +138,9 @@ fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question>
         questions.push(Question::Serves(port));
     }
     match consumer.role {
-        Role::Sidecar { .. } if need.holds.is_some() && consumer.held.proven().is_none() => {
-            questions.push(Question::Holds);
+        Role::Sidecar { .. } if consumer.held.proven().is_none() => {
+            questions.extend(need.holds.as_ref().map(|_| Question::Holds));
+            questions.extend(need.former.as_ref().map(|_| Question::AcceptsFormer));
         }
         Role::Sentry if need.served => questions.push(Question::Serves(names::SENTRY_PORT)),
         Role::Injector if need.held => questions.push(Question::Injects),

@@ -30,7 +30,9 @@ impl Kubernetes {
         let sent = join_all(patches).await;
         for (pod, sent) in pods.iter().zip(sent) {
             match sent {
-                Ok(_) | Err(Failure::Missing { .. }) => {}
+                Ok(_) | Err(Failure::Missing { .. }) => {
+                    self.known.unnudged.remove(pod);
+                }
                 Err(Failure::Forbidden { grant, .. }) => {
                     if !self.known.nudge_refused {
                         (self.tell)(&format!("not allowed to {grant}: mounts refresh in their own time"));

@@ -84,7 +84,7 @@ const MANY_BRIDGES: usize = 3;
 pub fn findings(seen: &Observed, layers: &[Layer], record: Option<&Recorded>) -> Vec<Finding> {
     let mut found = Found { seen, list: Vec::new() };
     found.presence(record);
-    found.pair();
+    found.pair(record);
     found.signing(layers, record);
     found.refusals(layers, record);
     found.sentry();
@@ -140,7 +140,7 @@ impl Found<'_> {
             return;
         }
         if self.seen.is_directory() {
-            let hint = self.command("renew-certificate");
+            let hint = self.mend(record);
             self.add(
                 Severity::Note,
                 "there is no CA in this directory yet",
@@ -169,9 +169,10 @@ impl Found<'_> {
         );
     }
 
-    fn pair(&mut self) {
+    fn pair(&mut self, record: Option<&Recorded>) {
         if let Pair::Unequal(difference) = &self.seen.published.pair {
-            let hint = format!("repair it before Sentry acts: {}", self.command("renew-certificate"));
+            let way_on = record.filter(|record| record.open).map_or("renew-certificate", Recorded::way_on);
+            let hint = format!("repair it before Sentry acts: {}", self.command(way_on));
             self.add(
                 Severity::Error,
                 format!("the two objects of the trust bundle are not equal: {difference}"),

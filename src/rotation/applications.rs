@@ -70,7 +70,7 @@ pub(super) fn restarts(goal: &Goal, seen: &Observed, waited: SignedDuration, lim
     if wave.is_empty() {
         return None;
     }
-    let patience = limits.propagation.max(seen.mount_lag);
+    let patience = limits.propagation.max(seen.mount_lag).max(TAKES_OVER);
     let age = |injector: &Consumer| injector.started.map_or(waited, |at| seen.now.duration_since(at));
     Some(match stale_injection(goal, seen) {
         None => Step::Do(Move::RestartApplications { workloads: wave }),

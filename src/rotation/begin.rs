@@ -134,6 +134,8 @@ fn abort(request: &Request, seen: &Observed, record: Option<&Record>, entropy: E
     Ok(Begin::New(Box::new(choose(&request, seen, Some(record), entropy)?)))
 }
 
+const NOBODY: &str = "nobody is seen to need the CA on record";
+
 /// The CA on record, over the one that Sentry invented or in place of what is damaged; an unequal pair is made equal.
 fn restore(request: &Request, seen: &Observed, record: Option<&Record>, entropy: Entropy) -> Result<Begin, Refused> {
     let record = record.ok_or(Refused::NothingKept("there is no record of a rotation"))?;
@@ -149,8 +151,13 @@ fn restore(request: &Request, seen: &Observed, record: Option<&Record>, entropy:
         seen.until(&issuer.chain, trust.anchors(), Profile::Spiffe)
             .map_err(|why| Refused::KeptInVain(why.to_string()))?;
     }
-    if is_whole && record.kept(seen).is_none() {
-        return Err(Refused::NothingToRestore("nobody is seen to need the CA on record"));
+    if works && !is_known && record.kept(seen).is_none() {
+        let unseen = |consumer: &&Consumer| consumer.held.proven().is_none() && consumer.holds.why_not().is_some();
+        return Err(match seen.consumers.iter().find(unseen) {
+            Some(consumer) => Refused::KeptInVain(format!("{NOBODY}, and {} could not be asked", consumer.name)),
+            None if !is_whole => Refused::KeptInVain(format!("{NOBODY}, and the two objects are not equal")),
+            None => Refused::NothingToRestore(NOBODY),
+        });
     }
     let digest = Strategy::Restore.word().to_owned();
     let request = Request { strategy: Some(Strategy::Restore), restart: None, digest, ..request.clone() };

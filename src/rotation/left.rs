@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::next::{holds_target, serves, trusts_its_server};
-use super::safety::Break;
+use super::safety::{Break, UNSEEN, unseen as unseen_consumers};
 use super::{Goal, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
 
@@ -75,7 +75,9 @@ impl Left {
 
 /// Who is left behind once the goal is published, those that need action first.
 pub fn left(goal: &Goal, seen: &Observed) -> Vec<Left> {
-    let mut found: Vec<Left> = seen.consumers.iter().filter_map(|consumer| left_behind(goal, seen, consumer)).collect();
+    let hidden = if goal.former(seen).is_some() { unseen_consumers(seen) } else { Vec::new() };
+    let everybody = seen.consumers.iter().chain(&hidden);
+    let mut found: Vec<Left> = everybody.filter_map(|consumer| left_behind(goal, seen, consumer)).collect();
     found.sort_by_key(|left| std::cmp::Reverse(left.concern as u8));
     found
 }
@@ -147,6 +149,10 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
 /// Whether a consumer accepts what the CA that was replaced has signed.
 fn acceptance_of_former(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
     let former = goal.former(seen)?;
+    if consumer.name == UNSEEN {
+        let why = "may still accept what the former CA has signed: not everybody can be seen here";
+        return Some((Concern::Unseen, why.to_owned(), None));
+    }
     let accepts = match (consumer.held.known(), &consumer.accepts_former) {
         (Some(held), _) => seen.until(&former.issuer.chain, held, consumer.role.profile()).is_ok(),
         (None, Answer::Proven(accepts)) => *accepts,

@@ -127,7 +127,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
     let applications = applications::has(goal);
     Need {
         consumers: prunes || applications || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
-        everyone: proves || applications,
+        everyone: proves || applications || goal.former(seen).is_some(),
         applications,
         served: published || prunes,
         held: published || proves || applications,

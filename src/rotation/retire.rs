@@ -76,9 +76,7 @@ pub(super) fn unready(goal: &Goal, seen: &Observed) -> Vec<Break> {
         _ => missing_root(goal, seen, consumer).or_else(|| former_svid(goal, seen, consumer)),
     };
     let mut found: Vec<Break> = seen.consumers.iter().filter_map(obstacle).collect();
-    let hidden = unseen(seen);
-    let whole_mesh = |found: Break| Break { may_be_allowed: seen.is_directory(), ..found };
-    found.extend(hidden.iter().filter_map(obstacle).map(whole_mesh));
+    found.extend(unseen(seen).iter().filter_map(obstacle));
     found.extend(outsiders(goal, seen));
     found.extend(conditions(seen));
     found

@@ -75,10 +75,8 @@ pub fn obstacles(goal: &Goal, seen: &Observed) -> Vec<Break> {
 }
 
 fn broken_by(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
-    if goal.strategy == Strategy::Prune && waits_for_proof(goal, step, seen) {
-        return unready(goal, seen);
-    }
-    match step {
+    let mut found = match step {
+        _ if goal.strategy == Strategy::Prune && waits_for_proof(goal, step, seen) => unready(goal, seen),
         Move::PublishTrust { bundle, issuer } => {
             let mut found = dropped_anchors(bundle, seen);
             if let Some(issuer) = issuer {
@@ -89,7 +87,12 @@ fn broken_by(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
         // Why: who refuses what is signed today may be brought back before an append's switch, not by it.
         Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen, goal.strategy == Strategy::Append),
         Move::Nudge | Move::Restart { .. } | Move::RestartApplications { .. } => Vec::new(),
+    };
+    // Why: nobody knows how many stand behind this one, but in a directory, where nobody can ever be seen.
+    for unseen in found.iter_mut().filter(|found| found.consumer == UNSEEN) {
+        unseen.may_be_allowed &= seen.is_directory();
     }
+    found
 }
 
 fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
@@ -136,6 +139,9 @@ fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed, strictly: bool)
     found
 }
 
+/// The name of whoever stands for all that cannot be seen.
+pub(super) const UNSEEN: &str = "that cannot be seen";
+
 /// Stands for everyone that the look could not list: a directory's sidecars, pods that were not in the LIST.
 pub(super) fn unseen(seen: &Observed) -> Vec<Consumer> {
     if seen.consumers_complete {
@@ -143,7 +149,7 @@ pub(super) fn unseen(seen: &Observed) -> Vec<Consumer> {
     }
     let role = Role::Sidecar { era: crate::mesh::Era::Env, app_id: String::new() };
     let held = Answer::Unknown("not everybody can be seen here".to_owned());
-    vec![Consumer { held, ..Consumer::new(role, "that cannot be seen") }]
+    vec![Consumer { held, ..Consumer::new(role, UNSEEN) }]
 }
 
 pub(super) fn broken(consumer: &Consumer, why: String) -> Break {

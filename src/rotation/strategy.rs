@@ -54,8 +54,13 @@ pub struct Proposal {
 
 /// Why there is no goal: each strategy that was tried, with what speaks against it.
 #[derive(Debug, thiserror::Error)]
-#[error("no strategy is safe here: {}", .0.iter().map(|(s, why)| format!("{}: {why}", s.word())).collect::<Vec<_>>().join("; "))]
-pub struct NoStrategy(pub Vec<(Strategy, String)>);
+#[error("no strategy is safe here: {}", .tried.iter().map(|(s, why)| format!("{}: {why}", s.word())).collect::<Vec<_>>().join("; "))]
+pub struct NoStrategy {
+    /// The strategy that was asked for.
+    pub by_name: Option<Strategy>,
+    /// Those that were tried, and why not.
+    pub tried: Vec<(Strategy, String)>,
+}
 
 /// Takes the first strategy that is possible, those first that need no restart.
 pub fn choose(
@@ -88,7 +93,7 @@ pub fn choose(
         };
         tried.push((Strategy::Replace, why.to_owned()));
     }
-    Err(NoStrategy(tried))
+    Err(NoStrategy { by_name: request.strategy, tried })
 }
 
 /// The strategies that fit, the best first.

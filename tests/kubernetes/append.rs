@@ -38,6 +38,8 @@ async fn as_many_may_break_as_somebody_says_and_no_more() {
     server.remove("/api/v1/namespaces/shop/pods/server-2");
     sidecar(&server, "server-3", true);
     let force = |more: &[&'static str]| [&APPEND[..], more].concat();
+    let dry = mtls(&server, &force(&["--force=1", "--dry-run"])).await;
+    assert_eq!((dry.code, issuer(&server)), (0, before.clone()), "{}", dry.stderr);
     let unasked = mtls(&server, &force(&["--force=1"])).await;
     assert_eq!((unasked.code, issuer(&server)), (2, before.clone()), "{}", unasked.stderr);
     assert!(unasked.stderr.contains("sidecar shop/server-1 would refuse the new chain"), "{}", unasked.stderr);

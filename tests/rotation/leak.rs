@@ -50,6 +50,15 @@ fn whoever_accepts_what_a_leaked_ca_has_signed_is_named_until_the_last_one_is_re
 }
 
 #[test]
+fn where_not_everybody_can_be_seen_a_replacement_says_so() {
+    let mut mesh = Model::new(46, 365, Watcher::Alive);
+    (mesh.broken, mesh.hidden) = (true, true);
+    let left = rotate(&mut mesh, &replace(another_ca(47))).unwrap();
+    let unseen = left.iter().find(|left| left.consumer == "that cannot be seen").unwrap();
+    assert!(unseen.concern == Concern::Unseen && unseen.why.contains("may still accept"), "{unseen:?}");
+}
+
+#[test]
 fn a_replacement_under_the_leaked_root_is_refused() {
     let mut mesh = Model::new(43, 365, Watcher::Alive);
     let (live, new) = (mesh.secret.clone(), another_ca(44));
