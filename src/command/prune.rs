@@ -78,9 +78,11 @@ fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
         Some(goal) if goal.strategy == Strategy::Prune => return Ok(Some(goal.clone())),
         Some(goal) => {
             let what = format!("a rotation (strategy {}) is open since {}", goal.strategy.word(), goal.began);
+            let [restore, resume, abort] =
+                ["restore", "renew-certificate --resume", "renew-certificate --abort"].map(|way| seen.command(way));
             let hint = match goal.strategy {
-                Strategy::Restore => "go on with `mtls restore`",
-                _ => "go on with `mtls renew-certificate --resume`, or back with `mtls renew-certificate --abort`",
+                Strategy::Restore => format!("go on with {restore}"),
+                _ => format!("go on with {resume}, or back with {abort}"),
             };
             return Err(Error::failed(format!("{what}, and what it still needs cannot be retired")).hint(hint));
         }

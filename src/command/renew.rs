@@ -63,7 +63,7 @@ async fn renew<M: Mesh>(
         None => seen,
     };
     let mut entropy = entropy();
-    let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why))?;
+    let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why, &seen))?;
     let mut begun = Begun::say(begun, kept.as_ref(), ui);
     let goal = &begun.record.goal;
     let seen = match goal.restart {
@@ -253,39 +253,44 @@ fn nothing_due(args: &RenewArgs, seen: &Observed, horizon: Timestamp, ui: &Ui) -
     .hint("restart them: a new pod gets the trust bundle that is published now"))
 }
 
-const STANDS: &str = "`mtls status` shows where the mesh stands";
 const RETIRE: &str = "Go on retiring the older trust anchors? They do not come back.";
+const APPEND: &str = "on a cluster `--strategy append` publishes the new root first, and switches once everybody was \
+    restarted into it";
 const REPLACE: &str = "`--strategy replace` replaces everything at once; calls fail until all has been restarted";
 
 /// The error for a command that does not begin, with the ways out.
-pub fn refused(why: &Refused) -> Error {
-    let hints: &[&str] = match why {
-        Refused::OtherInputs { strategy: Strategy::Restore, .. } => &["`mtls restore` goes on with it"],
-        Refused::OtherInputs { .. } => &[
-            "`mtls renew-certificate --resume` continues the open rotation",
-            "`mtls renew-certificate --abort` puts the previous issuer back",
-        ],
-        Refused::IsOpen { .. } => &["`mtls renew-certificate --resume` goes on with it"],
-        Refused::NothingKept(_) => &[
-            "if you have it as files: `mtls renew-certificate --ca-root-certificate ca.crt \
-             --issuer-public-certificate issuer.crt --issuer-private-key issuer.key`",
-            STANDS,
-        ],
-        Refused::KeptInVain(_) => &["`mtls renew-certificate` makes a new one"],
-        Refused::NothingOpen | Refused::NothingToAbort(_) | Refused::NothingToRestore(_) | Refused::Invented(_) => {
-            &[STANDS]
+pub fn refused(why: &Refused, seen: &Observed) -> Error {
+    let [status, resume, abort] = ["status", "renew-certificate --resume", "renew-certificate --abort"];
+    let command = |command| seen.command(command);
+    let stands = || format!("{} shows where the mesh stands", command(status));
+    let hints = match why {
+        Refused::OtherInputs { strategy: Strategy::Restore, .. } => {
+            vec![format!("{} goes on with it", command("restore"))]
         }
-        Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Restore), .. }) => &[STANDS],
-        Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Append), .. }) => &[REPLACE],
+        Refused::OtherInputs { .. } => vec![
+            format!("{} continues the open rotation", command(resume)),
+            format!("{} puts the previous issuer back", command(abort)),
+        ],
+        Refused::IsOpen { .. } => vec![format!("{} goes on with it", command(resume))],
+        Refused::NothingKept(_) => {
+            let given = "renew-certificate --ca-root-certificate ca.crt --issuer-public-certificate issuer.crt \
+                         --issuer-private-key issuer.key";
+            vec![format!("if you have it as files: {}", command(given)), stands()]
+        }
+        Refused::KeptInVain(_) => vec![format!("{} makes a new one", command("renew-certificate"))],
+        Refused::NothingOpen
+        | Refused::NothingToAbort(_)
+        | Refused::NothingToRestore(_)
+        | Refused::Invented(_)
+        | Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Restore), .. }) => vec![stands()],
+        Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Append), .. }) => vec![REPLACE.to_owned()],
         Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Replace), .. }) => {
-            &["bring a CA under another root, or let `mtls renew-certificate --strategy replace` mint one", STANDS]
+            let mints = command("renew-certificate --strategy replace");
+            vec![format!("bring a CA under another root, or let {mints} mint one"), stands()]
         }
-        Refused::NoStrategy(_) => &[
-            "on a cluster `--strategy append` publishes the new root first, and switches once everybody was restarted into it",
-            REPLACE,
-        ],
+        Refused::NoStrategy(_) => vec![APPEND.to_owned(), REPLACE.to_owned()],
     };
-    hints.iter().fold(Error::failed(why.to_string()), |error, hint| error.hint(*hint))
+    hints.into_iter().fold(Error::failed(why.to_string()), Error::hint)
 }
 
 /// The error for a plan whose next move would break these.

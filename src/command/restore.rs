@@ -41,7 +41,7 @@ async fn restore<M: Mesh>(mesh: &mut M, args: &RestoreArgs, ui: &Ui) -> Result<(
         Err(Refused::NothingToRestore(why)) => {
             return nothing_to_do(&format!("Nothing to restore: {why}."), &seen, &args.show, ui);
         }
-        Err(why) => return Err(renew::refused(&why)),
+        Err(why) => return Err(renew::refused(&why, &seen)),
     };
     let goal = &record.goal;
     let moves = plan(goal, &seen, 1).map_err(|breaks| renew::blocked(&breaks))?;

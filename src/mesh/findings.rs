@@ -109,19 +109,10 @@ impl Found<'_> {
         self.list.push(Finding { severity, what: what.into(), means: means.into(), hint: hint.into() });
     }
 
-    /// A command line for the place that was looked at.
-    fn command(&self, command: &str) -> String {
-        if self.seen.is_directory() {
-            format!("`mtls {command} --certs-dir '{}'`", self.seen.identity.context)
-        } else {
-            format!("`mtls {command} -k`")
-        }
-    }
-
     /// The command line that brings back what is damaged or was overwritten: from the record, if that has it.
     fn mend(&self, record: Option<&Recorded>) -> String {
         let kept = record.filter(|record| record.mends);
-        self.command(kept.map_or("renew-certificate", Recorded::way_on))
+        self.seen.command(kept.map_or("renew-certificate", Recorded::way_on))
     }
 
     fn presence(&mut self, record: Option<&Recorded>) {
@@ -155,7 +146,7 @@ impl Found<'_> {
             _ if self.seen.consumers.iter().any(|consumer| consumer.role != Role::Sentry) => {
                 format!(
                     "make a CA that you know of, and restart everything: {}",
-                    self.command("renew-certificate --strategy replace")
+                    self.seen.command("renew-certificate --strategy replace")
                 )
             }
             _ => format!("make a CA that you know of with {mend}"),
@@ -172,7 +163,7 @@ impl Found<'_> {
     fn pair(&mut self, record: Option<&Recorded>) {
         if let Pair::Unequal(difference) = &self.seen.published.pair {
             let way_on = record.filter(|record| record.open).map_or("renew-certificate", Recorded::way_on);
-            let hint = format!("repair it before Sentry acts: {}", self.command(way_on));
+            let hint = format!("repair it before Sentry acts: {}", self.seen.command(way_on));
             self.add(
                 Severity::Error,
                 format!("the two objects of the trust bundle are not equal: {difference}"),
@@ -283,9 +274,9 @@ impl Found<'_> {
     fn rotation(&mut self, record: Option<&Recorded>) {
         let open = record.filter(|record| record.open);
         if let Some(record) = open {
-            let mut hint = format!("go on with {}", self.command(record.way_on()));
+            let mut hint = format!("go on with {}", self.seen.command(record.way_on()));
             if record.strategy != RESTORE {
-                let _ = write!(hint, ", or go back with {}", self.command("renew-certificate --abort"));
+                let _ = write!(hint, ", or go back with {}", self.seen.command("renew-certificate --abort"));
             }
             let what = format!("a rotation (strategy {}) is open since {}", record.strategy, record.began);
             self.add(Severity::Warning, what, "it stopped where calls go on; nothing more happens by itself", hint);
@@ -300,7 +291,7 @@ impl Found<'_> {
         }
         if self.seen.fence == Fence::Left {
             let command = if open.is_some() { "renew-certificate --resume" } else { "restart --stale" };
-            let hint = format!("the next command that writes gives it back: {}", self.command(command));
+            let hint = format!("the next command that writes gives it back: {}", self.seen.command(command));
             self.add(
                 Severity::Warning,
                 "Sentry's right to write the trust bundle was taken away by a run that was killed",
@@ -345,7 +336,7 @@ impl Found<'_> {
     fn oddities(&mut self) {
         for (place, oddity) in &self.seen.published.oddities {
             let what = format!("{place}: {oddity}");
-            let hint = format!("the next rotation writes it anew: {}", self.command("renew-certificate"));
+            let hint = format!("the next rotation writes it anew: {}", self.seen.command("renew-certificate"));
             self.add(Severity::Warning, what, oddity.means(), hint);
         }
     }
@@ -356,7 +347,7 @@ impl Found<'_> {
             return;
         }
         let needed = |layer: &&Layer| layer.kind == LayerKind::Bridge && layer.is_needed();
-        let prune = self.command("prune");
+        let prune = self.seen.command("prune");
         let hint = match layers.iter().filter(needed).count() {
             0 => format!("nobody is known to need one; retire them with {prune}"),
             _ => format!("restart what depends on them, then retire them with {prune}"),

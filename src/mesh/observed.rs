@@ -300,6 +300,15 @@ impl Observed {
         seen
     }
 
+    /// A command line for the place that was looked at, to be pasted.
+    pub fn command(&self, command: &str) -> String {
+        if self.is_directory() {
+            format!("`mtls {command} --certs-dir '{}'`", self.identity.context)
+        } else {
+            format!("`mtls {command} -k`")
+        }
+    }
+
     /// Whether the look was at a directory, where nobody's trust can be seen.
     pub fn is_directory(&self) -> bool {
         self.identity.server.is_empty()

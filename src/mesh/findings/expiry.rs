@@ -40,7 +40,7 @@ impl Found<'_> {
         };
         let (signing, others): (Vec<_>, Vec<_>) = ended.iter().partition(signed);
         if !signing.is_empty() {
-            let hint = format!("a new CA and an ordered restart: {}", self.command("renew-certificate"));
+            let hint = format!("a new CA and an ordered restart: {}", self.seen.command("renew-certificate"));
             let means = "no new connection between any two parts of the mesh succeeds";
             self.add(Severity::Error, ends(&signing, self.seen.now), means, hint);
         }
@@ -58,7 +58,7 @@ impl Found<'_> {
         match &first.dependents {
             Dependents::Everyone => {
                 let means = format!("from {end} on no new connection succeeds anywhere in the mesh");
-                let hint = format!("renew it: {}", self.command("renew-certificate"));
+                let hint = format!("renew it: {}", self.seen.command("renew-certificate"));
                 self.add(Severity::Warning, what, means, hint);
             }
             Dependents::These(consumers) if !consumers.is_empty() => {
@@ -76,7 +76,7 @@ impl Found<'_> {
                 } else {
                     format!(
                         "what holds older trust in the control plane is restarted by {}",
-                        self.command("restart --stale")
+                        self.seen.command("restart --stale")
                     )
                 };
                 self.add(Severity::Warning, what, means, hint);
