@@ -13,6 +13,7 @@ mod renew;
 mod restart;
 mod restore;
 mod status;
+mod work;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -20,7 +21,7 @@ use crate::cli::{Cli, Command, Conduct, ShowArgs};
 use crate::error::Error;
 use crate::mesh::{Layer, Observed, Recorded, layers};
 use crate::report::renewal::Renewal;
-use crate::rotation::{Event, Limits, Mesh, Need, Record, Status};
+use crate::rotation::{Event, Limits, Mesh, Need, Record};
 use crate::ui::Ui;
 pub use place::{Place, Renewing};
 
@@ -90,12 +91,6 @@ fn nothing_to_do(text: &str, seen: &Observed, show: &ShowArgs, ui: &Ui) -> Resul
         Error::failed("the live chain does not verify; nothing was changed").hint("`mtls status` says what is wrong")
     })?;
     ui.show(show, &renewal, || format!("{text}\n"))
-}
-
-/// Nothing was published: what was on record before counts again, so that a CA that is kept there stays within reach.
-async fn take_back<M: Mesh>(mesh: &mut M, record: &Record, kept: Option<Record>) -> Result<(), Error> {
-    let aborted = || Record { status: Status::Aborted, goal: record.goal.clone() };
-    mesh.save(&kept.unwrap_or_else(aborted)).await
 }
 
 /// Gives the lock back, however the work ended. What could not be put back is an error by itself, and else a hint on

@@ -4,7 +4,8 @@
 //! Whoever stands in the way is named before anything is written, all at once. Pods that are being deleted stand in the
 //! way of each move, and not of the whole: the run waits for them.
 
-use super::{Place, Renewing, before, entropy, limits, nothing_to_do, renew, take_back, tell};
+use super::work::Work;
+use super::{Place, Renewing, before, nothing_to_do, renew};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::mesh::{Answer, Consumer, Observed, Role};
 use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
-use crate::rotation::{Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Strategy, need, plan, run as rotate};
+use crate::rotation::{Goal, Mesh, Need, NothingToRetire, Outcome, Record, Strategy, need, plan};
 use crate::ui::Ui;
 
 /// Runs the command.
@@ -43,12 +44,8 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
         return ui.show(&args.show, &renewal, || renewal.to_string());
     }
     confirm(&goal, &seen, global, ui)?;
-    mesh.lock().await?;
-    ui.begin(moves.len());
-    let ended = under_the_lock(mesh, args, goal, kept, &seen, ui).await;
-    let ended = super::unlock(mesh, ended).await;
-    ui.end();
-    let (goal, ended) = ended?;
+    let work = Work { record: Record::open(goal), kept, moves: moves.len() };
+    let (Record { goal, .. }, ended) = work.run(mesh, &seen, &args.conduct, &args.show, ui).await?;
     match ended.outcome {
         Outcome::Done(left) => {
             let renewal = Renewal::new(&goal, RenewalResult::Done, Vec::new(), &left);
@@ -137,26 +134,4 @@ fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(),
         &format!("Retire {what} of trust domain {}? It does not come back.{broken}", seen.identity.trust_domain),
         global.yes,
     )
-}
-
-/// Looks again: what was published, and who held what, before the lock was taken may be so no more.
-async fn under_the_lock<M: Mesh>(
-    mesh: &mut M,
-    args: &PruneArgs,
-    goal: Goal,
-    kept: Option<Record>,
-    before: &Observed,
-    ui: &Ui,
-) -> Result<(Goal, Run), Error> {
-    let seen = renew::look_again(mesh, &goal, before).await?;
-    let published = seen.published.clone();
-    let mut record = Record::open(goal);
-    mesh.save(&record).await?;
-    let limits = limits(&args.conduct, 1);
-    let ended =
-        rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
-    if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
-        take_back(mesh, &record, kept).await?;
-    }
-    Ok((record.goal, ended))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::work::take_back;
 use super::{Place, Renewing, before, entropy, given, limits, tell};
 use crate::cli::{Global, RenewArgs};
 use crate::error::{Error, Kind};
@@ -15,8 +16,8 @@ use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
-    Ask, Begin, Concern, Goal, Left, Mesh, Move, Need, Outcome, Record, Refused, Run, Status, Strategy, Trio, affected,
-    begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
+    Ask, Begin, Concern, Goal, Left, Mesh, Move, Need, Outcome, Record, Refused, Run, Strategy, Trio, affected, begin,
+    blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -64,7 +65,7 @@ async fn renew<M: Mesh>(
     };
     let mut entropy = entropy();
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy).map_err(|why| refused(&why, &seen))?;
-    let mut begun = Begun::say(begun, kept.as_ref(), ui);
+    let mut begun = Begun::say(begun, kept, ui);
     let goal = &begun.record.goal;
     let seen = match goal.restart {
         Some(restart) if restart.scope.has_applications() => look_again(mesh, goal, &seen).await?,
@@ -137,23 +138,22 @@ struct Begun {
     record: Record,
     root_key: Option<PrivateKey>,
     continues: bool,
-    /// Whether the record is kept as it is, so that it need not be written.
-    is_kept: bool,
+    /// What was on record before.
+    kept: Option<Record>,
 }
 
 impl Begun {
-    fn say(begin: Begin, kept: Option<&Record>, ui: &Ui) -> Self {
+    fn say(begin: Begin, kept: Option<Record>, ui: &Ui) -> Self {
         match begin {
             Begin::Continue(record) => {
                 let (since, strategy) = (record.goal.began, record.goal.strategy.word());
                 ui.say(&format!("continuing the rotation of {since} (strategy {strategy})"));
-                let is_kept = kept.is_some_and(|kept| kept.to_data() == record.to_data());
-                Self { record: *record, root_key: None, continues: true, is_kept }
+                Self { record: *record, root_key: None, continues: true, kept }
             }
             Begin::New(proposal) => {
                 ui.say(&format!("strategy {}: {}", proposal.goal.strategy.word(), proposal.why));
                 let record = Record::open(proposal.goal);
-                Self { record, root_key: proposal.root_key, continues: false, is_kept: false }
+                Self { record, root_key: proposal.root_key, continues: false, kept }
             }
         }
     }
@@ -166,7 +166,7 @@ async fn under_the_lock<M: Mesh>(
     before: &Observed,
     ui: &Ui,
 ) -> Result<Run, Error> {
-    let Begun { record, root_key, continues, is_kept } = begun;
+    let Begun { record, root_key, continues, kept } = begun;
     let seen = look_again(mesh, &record.goal, before).await?;
     let root_key = root_key.take();
     if let (Some(file), Some(key)) = (&args.root_key_out, &root_key) {
@@ -180,15 +180,14 @@ async fn under_the_lock<M: Mesh>(
         }
         (Some(dir), _) => keep_what_is_published(dir, &seen, ui)?,
     }
-    if !*is_kept {
+    if kept.as_ref().is_none_or(|kept| kept.to_data() != record.to_data()) {
         mesh.save(record).await?;
     }
     let limits = limits(&args.conduct, args.max_parallel);
     let ended = rotate(mesh, record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
     let waits = record.goal.strategy == Strategy::Append;
     if !*continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
-        record.status = Status::Aborted;
-        mesh.save(record).await?;
+        take_back(mesh, record, kept.take()).await?;
     }
     Ok(ended)
 }

@@ -2,13 +2,13 @@
 
 use jiff::SignedDuration;
 
-use super::{Place, Renewing, before, entropy, limits, nothing_to_do, renew, take_back, tell};
+use super::work::Work;
+use super::{Place, Renewing, before, entropy, nothing_to_do, renew};
 use crate::cli::{Global, RestoreArgs};
 use crate::error::Error;
-use crate::mesh::Observed;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::strategy::{Inputs, Request};
-use crate::rotation::{Ask, Begin, Mesh, Need, Outcome, Record, Refused, Run, begin, plan, run as rotate};
+use crate::rotation::{Ask, Begin, Mesh, Need, Outcome, Record, Refused, begin, plan};
 use crate::ui::Ui;
 
 /// Runs the command.
@@ -57,12 +57,8 @@ async fn restore<M: Mesh>(mesh: &mut M, args: &RestoreArgs, ui: &Ui) -> Result<(
         let renewal = Renewal::new(goal, RenewalResult::Planned, moves, &[]);
         return ui.show(&args.show, &renewal, || renewal.to_string());
     }
-    mesh.lock().await?;
-    ui.begin(moves.len());
-    let ended = under_the_lock(mesh, args, record, kept, &seen, ui).await;
-    let ended = super::unlock(mesh, ended).await;
-    ui.end();
-    let (goal, ended) = ended.map(|(record, ended)| (record.goal, ended))?;
+    let work = Work { record, kept, moves: moves.len() };
+    let (Record { goal, .. }, ended) = work.run(mesh, &seen, &args.conduct, &args.show, ui).await?;
     match ended.outcome {
         Outcome::Done(left) => {
             let renewal = Renewal::new(&goal, RenewalResult::Done, Vec::new(), &left);
@@ -85,25 +81,4 @@ fn request(args: &RestoreArgs) -> Request {
         window: SignedDuration::ZERO,
         digest: String::new(),
     }
-}
-
-/// Looks again: what was published before the lock was taken may be so no more.
-async fn under_the_lock<M: Mesh>(
-    mesh: &mut M,
-    args: &RestoreArgs,
-    mut record: Record,
-    kept: Option<Record>,
-    before: &Observed,
-    ui: &Ui,
-) -> Result<(Record, Run), Error> {
-    let seen = renew::look_again(mesh, &record.goal, before).await?;
-    let published = seen.published.clone();
-    mesh.save(&record).await?;
-    let limits = limits(&args.conduct, 1);
-    let ended =
-        rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, &args.show, ui)).await?;
-    if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
-        take_back(mesh, &record, kept).await?;
-    }
-    Ok((record, ended))
 }

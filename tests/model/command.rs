@@ -57,9 +57,8 @@ pub async fn command(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Ru
         }
     };
     plan(&record.goal, &seen, mesh.limits.parallel).map_err(|breaks| Error::failed(in_words(&breaks)))?;
-    let is_kept = kept.is_some_and(|kept| kept.to_data() == record.to_data());
     mesh.lock().await?;
-    let ended = under_the_lock(mesh, record, continues, is_kept, &seen, &mut entropy).await;
+    let ended = under_the_lock(mesh, record, continues, kept, &seen, &mut entropy).await;
     mesh.unlock().await?;
     ended
 }
@@ -68,7 +67,7 @@ async fn under_the_lock(
     mesh: &mut Model,
     mut record: Record,
     continues: bool,
-    is_kept: bool,
+    kept: Option<Record>,
     before: &Observed,
     entropy: mtls::pki::Entropy<'_>,
 ) -> Result<Run, Error> {
@@ -77,7 +76,7 @@ async fn under_the_lock(
     if versions(&seen) != versions(before) {
         return Err(Error::failed("somebody wrote the trust bundle since it was looked at"));
     }
-    if !is_kept {
+    if kept.as_ref().is_none_or(|kept| kept.to_data() != record.to_data()) {
         mesh.save(&record).await?;
     }
     let limits = mesh.limits;
@@ -88,10 +87,14 @@ async fn under_the_lock(
     mesh.strategy = Some(record.goal.strategy);
     let waits = record.goal.strategy == Strategy::Append;
     if !continues && !waits && ended.moves == 0 && matches!(ended.outcome, Outcome::Blocked(_)) {
-        record.status = Status::Aborted;
-        mesh.save(&record).await?;
+        take_back(mesh, record.goal, kept).await?;
     }
     Ok(ended)
+}
+
+/// Nothing was published: what was on record before counts again.
+pub async fn take_back(mesh: &mut Model, goal: Goal, kept: Option<Record>) -> Result<(), Error> {
+    mesh.save(&kept.unwrap_or(Record { status: Status::Aborted, goal })).await
 }
 
 /// What `mtls restart` does, without its talk.

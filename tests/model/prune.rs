@@ -1,12 +1,11 @@
 //! What `prune` does, without its talk.
 
 use mtls::error::Error;
-use mtls::mesh::{Answer, Consumer, Observed, Phase, Role};
+use mtls::mesh::{Answer, Consumer, Observed, Role};
 use mtls::rotation::safety::{Break, in_words};
-use mtls::rotation::{
-    Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Status, Strategy, need, obstacles, plan, run,
-};
+use mtls::rotation::{Goal, Mesh, Need, NothingToRetire, Outcome, Record, Run, Strategy, need, obstacles, plan, run};
 
+use super::command::take_back;
 use super::{Chance, Model};
 
 /// Runs the command, which may break so many; `None`: there is nothing to retire.
@@ -16,7 +15,7 @@ pub async fn prune(mesh: &mut Model, force: usize) -> Result<Option<Run>, Error>
         return Err(Error::failed(format!("nothing was retired: {}", in_words(&found))));
     }
     goal.allowed = found.into_iter().map(|found| found.consumer).collect();
-    plan(&goal, &staying(&seen), 1).map_err(|breaks| Error::failed(in_words(&breaks)))?;
+    plan(&goal, &seen.staying(), 1).map_err(|breaks| Error::failed(in_words(&breaks)))?;
     mesh.lock().await?;
     let ended = under_the_lock(mesh, goal, &seen).await;
     mesh.unlock().await?;
@@ -44,14 +43,8 @@ pub async fn prunable(mesh: &mut Model) -> Result<Option<(Goal, Observed, Vec<Br
         mesh.pause().await;
         seen = mesh.observe(&wanted).await?;
     }
-    let found = obstacles(&goal, &staying(&seen));
+    let found = obstacles(&goal, &seen.staying());
     Ok(Some((goal, seen, found)))
-}
-
-fn staying(seen: &Observed) -> Observed {
-    let mut staying = seen.clone();
-    staying.consumers.retain(|consumer| consumer.phase != Phase::Terminating);
-    staying
 }
 
 async fn under_the_lock(mesh: &mut Model, goal: Goal, before: &Observed) -> Result<Run, Error> {
@@ -73,8 +66,7 @@ async fn under_the_lock(mesh: &mut Model, goal: Goal, before: &Observed) -> Resu
         mesh.confirm(&record.goal, left);
     }
     if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
-        let aborted = Record { status: Status::Aborted, goal: record.goal };
-        mesh.save(&kept.unwrap_or(aborted)).await?;
+        take_back(mesh, record.goal, kept).await?;
     }
     Ok(ended)
 }
