@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::next::{holds_target, serves, trusts_its_server};
+use super::next::{accepts_former, holds_target, serves, trusts_its_server};
 use super::safety::{Break, UNSEEN, unseen as unseen_consumers};
 use super::{Goal, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
@@ -148,17 +148,17 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
 
 /// Whether a consumer accepts what the CA that was replaced has signed.
 fn acceptance_of_former(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
-    let former = goal.former(seen)?;
+    goal.former(seen)?;
     if consumer.name == UNSEEN {
         let why = "may still accept what the former CA has signed: not everybody can be seen here";
         return Some((Concern::Unseen, why.to_owned(), None));
     }
-    let accepts = match (consumer.held.known(), &consumer.accepts_former) {
-        (Some(held), _) => seen.until(&former.issuer.chain, held, consumer.role.profile()).is_ok(),
-        (None, Answer::Proven(accepts)) => *accepts,
-        (None, answer) => return answer.why_not().map(|why| unseen(Some(why))),
-    };
-    accepts.then(|| (Concern::AcceptsFormer, "still accepts what the former CA has signed".to_owned(), None))
+    match accepts_former(goal, seen, consumer) {
+        Answer::Proven(true) => {
+            Some((Concern::AcceptsFormer, "still accepts what the former CA has signed".to_owned(), None))
+        }
+        answer => answer.why_not().map(|why| unseen(Some(why))),
+    }
 }
 
 fn unseen(why: Option<String>) -> Why {

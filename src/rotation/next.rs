@@ -304,7 +304,20 @@ pub(super) fn holds_target(goal: &Goal, held: &[Certificate]) -> bool {
     goal.target.root().is_some_and(|root| held.contains(root))
 }
 
+/// Whether a consumer accepts what the CA that was replaced has signed.
+pub(super) fn accepts_former(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Answer<bool> {
+    let Some(former) = goal.former(seen) else { return Answer::NotAsked };
+    match consumer.held.known() {
+        Some(held) => Answer::Proven(seen.until(&former.issuer.chain, held, consumer.role.profile()).is_ok()),
+        None => consumer.accepts_former.clone(),
+    }
+}
+
+/// Whether a `caBundle` verifies the server behind it, as far as both were seen; of what is none, nothing is asked.
 pub(super) fn trusts_its_server(webhook: &Consumer, seen: &Observed) -> bool {
+    if !matches!(webhook.role, Role::Webhook | Role::Conversion) {
+        return true;
+    }
     let (Some(held), Some(served)) = (webhook.held.proven(), webhook.served.proven()) else {
         return true;
     };
@@ -359,9 +372,12 @@ fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
     let is_newer =
         |c: &Consumer| c.started.is_some_and(|started| seen.published.written.is_some_and(|at| started > at));
     seen.consumers.iter().filter(theirs).any(|consumer| match consumer.role {
+        _ if accepts_former(goal, seen, consumer) == Answer::Proven(true) => true,
         Role::Sentry => is_switched(goal, seen) && !serves(consumer, &goal.target.issuer.chain) && !is_newer(consumer),
         Role::Injector if matches!(consumer.held, Answer::Forbidden(_)) => !is_newer(consumer),
-        Role::Webhook | Role::Conversion => consumer.held.proven().is_some_and(|held| !holds_target(goal, held)),
+        Role::Webhook | Role::Conversion => {
+            consumer.held.proven().is_some_and(|held| !holds_target(goal, held)) || !trusts_its_server(consumer, seen)
+        }
         _ => !is_proven_to_hold(goal, consumer),
     })
 }

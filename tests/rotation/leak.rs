@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 use mtls::mesh::Role;
 use mtls::pki::TrustBundle;
 use mtls::rotation::strategy::{Inputs, Request};
-use mtls::rotation::{Concern, Mesh, Status, Strategy, Trio};
+use mtls::rotation::{Concern, Goal, Mesh, Move, Need, Restart, Scope, Status, Step, Strategy, Trio, need, next};
 
-use crate::model::{Model, Watcher, block_on, request};
+use crate::model::{LIMITS, Model, Watcher, block_on, request};
 use crate::rotate;
 
 fn replace(with: Trio) -> Request {
@@ -41,6 +41,13 @@ fn whoever_accepts_what_a_leaked_ca_has_signed_is_named_until_the_last_one_is_re
     mesh.processes[held].made = mesh.now - SignedDuration::from_hours(1);
     mesh.restart("apps/pod-3");
     let left = rotate(&mut mesh, &replace(new.clone())).unwrap();
+    let seen = block_on(mesh.observe(&Need::default())).unwrap();
+    let goal = block_on(mesh.load()).unwrap().unwrap().goal;
+    let restart = Some(Restart { scope: Scope::Stale, since: seen.now });
+    let goal = Goal { restart, ..goal };
+    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
+    let step = next(&goal, &seen, true, LIMITS.propagation, LIMITS);
+    assert!(matches!(step, Step::Do(Move::Restart { workload }) if workload == "dapr-operator"), "it is stale");
     let operator = left.iter().find(|left| left.concern == Concern::AcceptsFormer).unwrap();
     assert_eq!(operator.role, "operator", "a canary that the leaked CA signs shows what its files do not");
 
@@ -56,6 +63,14 @@ fn where_not_everybody_can_be_seen_a_replacement_says_so() {
     let left = rotate(&mut mesh, &replace(another_ca(47))).unwrap();
     let unseen = left.iter().find(|left| left.consumer == "that cannot be seen").unwrap();
     assert!(unseen.concern == Concern::Unseen && unseen.why.contains("may still accept"), "{unseen:?}");
+}
+
+#[test]
+fn a_server_behind_a_webhook_that_shows_a_former_svid_is_restarted_as_stale() {
+    let mut mesh = Model::new(48, 365, Watcher::Alive);
+    mesh.broken = true;
+    let left = rotate(&mut mesh, &Request { restart: Some(Scope::Stale), ..replace(another_ca(49)) }).unwrap();
+    assert!(left.iter().all(|left| left.role == "sidecar"), "pods are born with a sidecar again: {left:?}");
 }
 
 #[test]
