@@ -30,31 +30,22 @@ impl Work {
     ) -> Result<(Record, Run), Error> {
         mesh.lock().await?;
         ui.begin(self.moves);
-        let ended = self.under_the_lock(mesh, before, conduct, show, ui).await;
+        let ended = async {
+            let Self { mut record, kept, .. } = self;
+            let seen = renew::look_again(mesh, &record.goal, before).await?;
+            let published = seen.published.clone();
+            mesh.save(&record).await?;
+            let tell = &mut |event| tell(&event, show, ui);
+            let ended = rotate(mesh, &mut record, seen, limits(conduct, 1), &mut entropy(), tell).await?;
+            if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
+                take_back(mesh, &record, kept).await?;
+            }
+            Ok((record, ended))
+        }
+        .await;
         let ended = unlock(mesh, ended).await;
         ui.end();
         ended
-    }
-
-    async fn under_the_lock<M: Mesh>(
-        self,
-        mesh: &mut M,
-        before: &Observed,
-        conduct: &Conduct,
-        show: &ShowArgs,
-        ui: &Ui,
-    ) -> Result<(Record, Run), Error> {
-        let Self { mut record, kept, .. } = self;
-        let seen = renew::look_again(mesh, &record.goal, before).await?;
-        let published = seen.published.clone();
-        mesh.save(&record).await?;
-        let limits = limits(conduct, 1);
-        let ended =
-            rotate(mesh, &mut record, seen, limits, &mut entropy(), &mut |event| tell(&event, show, ui)).await?;
-        if matches!(ended.outcome, Outcome::Blocked(_)) && ended.seen.published.is_same_version(&published) {
-            take_back(mesh, &record, kept).await?;
-        }
-        Ok((record, ended))
     }
 }
 

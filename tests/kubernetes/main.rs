@@ -118,18 +118,36 @@ const ALL: Need = Need {
     former: None,
 };
 
-async fn goal(mesh: &mut Kubernetes) -> (Goal, Observed) {
-    let seen = mesh.observe(&ALL).await.unwrap();
-    let request = Request {
+/// The writes of a fenced run once its record is open: trust, then the issuer.
+const FENCED: [&str; 10] = [
+    "PATCH configmaps/dapr-trust-bundle dry",
+    "PATCH secrets/dapr-trust-bundle dry",
+    "PATCH roles/dapr-sentry dry",
+    "PATCH roles/dapr-sentry",
+    "PATCH configmaps/dapr-trust-bundle",
+    "PATCH secrets/dapr-trust-bundle",
+    "PATCH secrets/dapr-trust-bundle",
+    "POST events",
+    "PUT secrets/mtls-rotation",
+    "PATCH roles/dapr-sentry",
+];
+
+/// A renewal with inputs of that digest.
+fn renewal(digest: &str) -> Request {
+    Request {
         inputs: Inputs::Fresh,
         strategy: None,
         valid_for: SignedDuration::from_hours(24 * 90),
         restart: None,
         window: SignedDuration::ZERO,
         timeout: SignedDuration::from_secs(300),
-        digest: "inputs".to_owned(),
-    };
-    (choose(&request, &seen, None, &mut entropy()).unwrap().goal, seen)
+        digest: digest.to_owned(),
+    }
+}
+
+async fn goal(mesh: &mut Kubernetes) -> (Goal, Observed) {
+    let seen = mesh.observe(&ALL).await.unwrap();
+    (choose(&renewal("inputs"), &seen, None, &mut entropy()).unwrap().goal, seen)
 }
 
 /// A mesh that has the lock, and the trust write that a rotation would begin with.
@@ -169,21 +187,7 @@ async fn a_rotation_writes_config_map_then_secret_then_the_issuer_and_touches_no
     mesh.unlock().await.unwrap();
     let mut writes = server.writes();
     writes[..2].sort();
-    assert_eq!(
-        writes,
-        [
-            "PATCH configmaps/dapr-trust-bundle dry",
-            "PATCH secrets/dapr-trust-bundle dry",
-            "PATCH roles/dapr-sentry dry",
-            "PATCH roles/dapr-sentry",
-            "PATCH configmaps/dapr-trust-bundle",
-            "PATCH secrets/dapr-trust-bundle",
-            "PATCH secrets/dapr-trust-bundle",
-            "POST events",
-            "PUT secrets/mtls-rotation",
-            "PATCH roles/dapr-sentry",
-        ]
-    );
+    assert_eq!(writes, FENCED);
     let conditional =
         |body: &str| !serde_json::from_str::<Value>(body).unwrap()["metadata"]["resourceVersion"].is_null();
     assert!(

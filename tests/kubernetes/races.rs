@@ -3,7 +3,6 @@
 use mtls::error::Error;
 use mtls::kubernetes::Kubernetes;
 use mtls::mesh::Observed;
-use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{Ask, Begin, begin};
 use tokio::time::sleep;
 
@@ -16,15 +15,7 @@ async fn rotate(server: &ApiServer, digest: &str, mut chance: Chance) -> Result<
     sleep(chance.seconds(0, 4).unsigned_abs()).await;
     let before = mesh.observe(&ALL).await?;
     let kept = mesh.load().await?;
-    let request = Request {
-        inputs: Inputs::Fresh,
-        strategy: None,
-        valid_for: SignedDuration::from_hours(24 * 90),
-        restart: None,
-        window: SignedDuration::ZERO,
-        timeout: SignedDuration::from_secs(300),
-        digest: digest.to_owned(),
-    };
+    let request = renewal(digest);
     let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
     let begun = begin(Ask::Renew, &request, &before, kept.as_ref(), &mut entropy);
     let record = match begun.map_err(|why| Error::failed(why.to_string()))? {

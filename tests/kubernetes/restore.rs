@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::apiserver::ApiServer;
 use super::commands::{RENEW, mtls, owned_by};
-use super::{CONFIG_MAP, RECORD, SECRET, ca, cluster, is_equal_pair, is_fenced};
+use super::{CONFIG_MAP, FENCED, RECORD, SECRET, ca, cluster, is_equal_pair, is_fenced};
 
 const RESTORE: [&str; 6] = ["restore", "-k", "--propagation-wait", "0", "-o", "json"];
 
@@ -64,22 +64,7 @@ async fn the_kept_issuer_comes_back_over_an_invented_ca_and_nothing_else_is_touc
     assert_eq!((&report["result"], &report["strategy"]), (&json!("done"), &json!("restore")));
     let mut writes = server.writes();
     writes[1..3].sort();
-    assert_eq!(
-        writes,
-        [
-            "PUT secrets/mtls-rotation",
-            "PATCH configmaps/dapr-trust-bundle dry",
-            "PATCH secrets/dapr-trust-bundle dry",
-            "PATCH roles/dapr-sentry dry",
-            "PATCH roles/dapr-sentry",
-            "PATCH configmaps/dapr-trust-bundle",
-            "PATCH secrets/dapr-trust-bundle",
-            "PATCH secrets/dapr-trust-bundle",
-            "POST events",
-            "PUT secrets/mtls-rotation",
-            "PATCH roles/dapr-sentry",
-        ]
-    );
+    assert_eq!(writes, [&["PUT secrets/mtls-rotation"], &FENCED[..]].concat());
     assert_eq!(value(&server, "issuer.key"), key);
     assert_eq!(value(&server, "ca.crt"), format!("{bundle}{}", invented.trust.to_pem()), "both stay trusted");
     assert!(value(&server, "issuer.crt").ends_with(&invented.issuer.chain_pem()));
