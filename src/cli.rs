@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, value
 use jiff::SignedDuration;
 
 use crate::duration;
+use crate::mesh::DISTRIBUTED;
 
 /// Shows, renews and rotates the certificates under a Dapr service mesh without one failed call.
 ///
@@ -327,6 +328,9 @@ pub struct Conduct {
     /// Whether Sentry's right to overwrite the pair is taken away during the trust write.
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = GUARD)]
     pub fence: FenceArg,
+    /// The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces.
+    #[arg(long, value_name = "SECRET", default_value = DISTRIBUTED)]
+    pub trust_source: String,
     /// Writes although a continuous reconciler such as Argo CD owns the objects.
     #[arg(long, help_heading = GUARD)]
     pub ignore_owners: bool,

@@ -12,9 +12,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::cli::{Color, Format, Global, ShowArgs};
+use crate::duration::in_words;
 use crate::error::Error;
 use crate::mesh::{Finding, Severity};
-use crate::rotation::Event;
+use crate::rotation::{Event, Progress};
 use crate::text;
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -49,6 +50,8 @@ struct State {
 struct Moving {
     bar: Option<ProgressBar>,
     since: Instant,
+    /// How many tenths of the namespaces had the trust bundle when that was said last.
+    tenth: usize,
 }
 
 impl Ui {
@@ -73,7 +76,7 @@ impl Ui {
             animated: io::stderr().is_terminal() && !dumb,
             now: Arc::new(State {
                 closed: AtomicBool::new(false),
-                moving: Mutex::new(Moving { bar: None, since: Instant::now() }),
+                moving: Mutex::new(Moving { bar: None, since: Instant::now(), tenth: usize::MAX }),
             }),
         }
     }
@@ -243,6 +246,7 @@ impl Ui {
                 let line = format!("waiting for {what}");
                 self.busy(&text::one_line(&line), &line);
             }
+            Event::Propagated(progress) => self.propagated(progress),
             Event::Noticed(what) => self.warn(&text::one_line(what)),
         }
     }
@@ -258,6 +262,20 @@ impl Ui {
         match self.bar() {
             Some(bar) => bar.set_message(on_the_bar.to_owned()),
             None => self.say(line),
+        }
+    }
+
+    /// On the bar every change; where each is a line of its own, every tenth of the way.
+    fn propagated(&self, progress: &Progress) {
+        let Progress { done, total, pace } = progress;
+        let pace = pace.filter(|_| done < total).map_or_else(String::new, |(a_minute, left)| {
+            format!(", {a_minute} a minute, about {} more", in_words(left))
+        });
+        let line = format!("{done} of {total} namespaces have it{pace}");
+        let tenth = done * 10 / (*total).max(1);
+        let is_new = self.moving(|moving| std::mem::replace(&mut moving.tenth, tenth) != tenth);
+        if self.bar().is_some() || is_new {
+            self.busy(&line, &format!("  {line}"));
         }
     }
 

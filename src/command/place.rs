@@ -3,7 +3,7 @@
 use crate::cli::{Conduct, FenceArg, Global, RestartArgs};
 use crate::error::Error;
 use crate::kubernetes::{self, Applications, Kubernetes, Options, Writing};
-use crate::mesh::Observed;
+use crate::mesh::{DISTRIBUTED, Observed};
 use crate::rotation::{Mesh, Need, Record};
 use crate::selfhosted::{Directory, Naming, default_directory};
 use crate::ui::Ui;
@@ -25,6 +25,8 @@ pub struct Renewing {
     pub patience: jiff::SignedDuration,
     /// The trust domain of a first CA in a directory.
     pub trust_domain: Option<String>,
+    /// The Secret that the file era's trust bundle is copied from.
+    pub trust_source: String,
     /// Which applications are restarted.
     pub applications: Applications,
 }
@@ -32,7 +34,13 @@ pub struct Renewing {
 impl From<&Conduct> for Renewing {
     fn from(conduct: &Conduct) -> Self {
         let fence = conduct.fence == FenceArg::Auto;
-        Self { fence, patience: conduct.timeout, trust_domain: None, applications: Applications::default() }
+        Self {
+            fence,
+            patience: conduct.timeout,
+            trust_domain: None,
+            trust_source: conduct.trust_source.clone(),
+            applications: Applications::default(),
+        }
     }
 }
 
@@ -40,7 +48,8 @@ impl Renewing {
     /// For a restart, which writes what is published only to repair it.
     pub fn restarting(args: &RestartArgs) -> Self {
         let applications = Applications { namespaces: args.app_namespace.clone(), selector: args.selector.clone() };
-        Self { fence: true, patience: args.timeout, trust_domain: None, applications }
+        let trust_source = DISTRIBUTED.to_owned();
+        Self { fence: true, patience: args.timeout, trust_domain: None, trust_source, applications }
     }
 }
 
@@ -70,9 +79,9 @@ impl Place {
         };
         let talk = ui.clone();
         let mut mesh = kubernetes::connect(&options).await?.detailing(move |level, line| talk.detail(level, line));
-        if let Some(Renewing { fence, patience, applications, .. }) = renewing {
+        if let Some(Renewing { fence, patience, trust_source, applications, .. }) = renewing {
             let talk = ui.clone();
-            mesh = mesh.writing(Writing { fence, patience }).telling(move |line| talk.say(line));
+            mesh = mesh.writing(Writing { fence, patience, trust_source }).telling(move |line| talk.say(line));
             mesh = mesh.of_applications(applications);
         }
         Ok(Self::Kubernetes(Box::new(mesh)))

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::LocalBoxStream;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use kube::Client;
+use kube::api::WatchEvent;
 use kube::client::Body;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +48,7 @@ resources! {
     CONFIGURATIONS = "apis/dapr.io/v1alpha1" "configurations";
     WEBHOOKS = "apis/admissionregistration.k8s.io/v1" "mutatingwebhookconfigurations";
     DEFINITIONS = "apis/apiextensions.k8s.io/v1" "customresourcedefinitions";
+    BUNDLES = "apis/trust.cert-manager.io/v1alpha1" "bundles";
     ACCESS_REVIEWS = "apis/authorization.k8s.io/v1" "subjectaccessreviews";
     SELF_REVIEWS = "apis/authentication.k8s.io/v1" "selfsubjectreviews";
 }
@@ -150,6 +154,8 @@ impl Change {
 pub const METADATA_OF_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /// The same for one object.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// A WATCH that has not begun by then is done without.
+const WATCH_BEGINS: Duration = Duration::from_secs(10);
 const JSON: &str = "application/json";
 
 /// How often one request is tried, and how long all tries together may take beyond the first.
@@ -211,6 +217,26 @@ impl Api {
     /// Reads one object, or one page of a list.
     pub async fn get<T: DeserializeOwned>(&self, at: At<'_>, query: &str) -> Result<T, Failure> {
         self.read(at, query, JSON).await
+    }
+
+    /// Watches what `query` selects, from `version` on. `None`: that is not to be had, and no error.
+    pub async fn watch<T>(
+        &self,
+        at: At<'_>,
+        query: &str,
+        version: &str,
+    ) -> Option<LocalBoxStream<'static, kube::Result<WatchEvent<T>>>>
+    where
+        T: DeserializeOwned + Clone + 'static,
+    {
+        let path = at.path(&format!("watch=1&allowWatchBookmarks=true&resourceVersion={version}&{query}"));
+        let started = Instant::now();
+        let request = Request::get(&path).body(Vec::new()).ok()?;
+        let events = self.transport.requests.request_events(request);
+        let events = tokio::time::timeout(self.timeout.unwrap_or(WATCH_BEGINS), events).await.ok()?;
+        let end = if events.is_ok() { "begun" } else { "refused" };
+        self.tell_request("WATCH", &path, started, end);
+        Some(events.ok()?.boxed_local())
     }
 
     /// Reads with another `Accept`.

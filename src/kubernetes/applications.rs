@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use super::api::{Api, DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS};
 use super::control_plane::described;
 use super::failure::Failure;
-use super::pages::pages;
+use super::pages::{Select, pages};
 use super::wire;
 use crate::mesh::{Consumer, Phase, Workload, WorkloadKind};
 
@@ -31,11 +31,11 @@ pub async fn list(api: &Api, which: &Applications) -> Result<Vec<Workload>, Fail
         [] => vec![None],
         named => named.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
-    let selector = which.selector.as_deref();
+    let select = which.selector.as_deref().map_or(Select::All, Select::Labels);
     let lists = places.iter().flat_map(|place| kinds.map(|(resource, kind)| (resource.within(*place), kind)));
     let lists =
-        lists.map(|(at, kind)| pages(api, at, selector, move |object: wire::Workload| Some(described(kind, &object))));
-    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+        lists.map(|(at, kind)| pages(api, at, select, move |object: wire::Workload| Some(described(kind, &object))));
+    Ok(try_join_all(lists).await?.into_iter().flat_map(|listed| listed.items).collect())
 }
 
 /// Those of `listed` that are behind `pods`, and whatever else is: named, since no restart replaces it. The labels of

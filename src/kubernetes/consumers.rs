@@ -9,9 +9,9 @@ use super::api::{Api, PODS};
 use super::failure::Failure;
 use super::find::version;
 use super::names;
-use super::pages::pages;
-use super::wire::{Container, ContainerStatus, List, Pod};
-use crate::mesh::{Anchors, Answer, Consumer, Era, Phase, Role};
+use super::pages::{Select, pages};
+use super::wire::{Container, ContainerStatus, List, Pod, VolumeMount};
+use crate::mesh::{Anchors, Answer, Consumer, DISTRIBUTED, Era, Phase, Role};
 use crate::pki::{Certificate, read_as_go};
 
 /// Anchors that many pods hold are parsed once and shared.
@@ -90,7 +90,16 @@ pub struct Sidecar {
     /// Where its control plane is; `None`: its spec does not say.
     home: Option<Box<str>>,
     is_missing: bool,
+    /// Its node, of one that mounts its trust anchors.
+    node: Option<String>,
     consumer: Consumer,
+}
+
+impl Sidecar {
+    /// Its name, and the node whose kubelet refreshes its mount.
+    pub fn place(&self) -> Option<(String, String)> {
+        Some((self.consumer.name.clone(), self.node.clone()?))
+    }
 }
 
 /// Those of the control plane in `namespace`, and the pods whose sidecar is missing.
@@ -104,8 +113,8 @@ pub fn of_mesh(sidecars: Vec<Sidecar>, namespace: &str) -> (Vec<Consumer>, Vec<C
 /// All pods with a sidecar, page by page; of `everyone` also those that run one without injection (dapr-shared), which
 /// no label tells.
 pub async fn sidecars(api: &Api, everyone: bool, interned: &mut Interned) -> Result<Vec<Sidecar>, Failure> {
-    let selector = (!everyone).then_some(names::INJECTED);
-    pages(api, PODS.within(None), selector, |pod: Pod| sidecar(&pod, interned)).await
+    let select = if everyone { Select::All } else { Select::Labels(names::INJECTED) };
+    Ok(pages(api, PODS.within(None), select, |pod: Pod| sidecar(&pod, interned)).await?.items)
 }
 
 fn sidecar(pod: &Pod, interned: &mut Interned) -> Option<Sidecar> {
@@ -118,21 +127,34 @@ fn sidecar(pod: &Pod, interned: &mut Interned) -> Option<Sidecar> {
     let app_id = meta.labels.app_id.as_ref().or(meta.annotations.app_id.as_ref()).unwrap_or(&meta.name);
     let Some(daprd) = daprd else {
         let role = Role::Sidecar { era: Era::Env, app_id: app_id.clone() };
-        let missing = || Sidecar { home: None, is_missing: true, consumer: consumer(role, pod, None) };
+        let missing = || Sidecar { home: None, is_missing: true, node: None, consumer: consumer(role, pod, None) };
         return meta.annotations.enabled.as_deref().is_some_and(is_truthy).then(missing);
     };
-    let (era, held) = match daprd.variable(names::ENV_ANCHORS) {
-        Some(pem) => (Era::Env, Answer::Proven(interned.anchors(pem))),
-        None if daprd.variable(names::ENV_ANCHORS_FILE).is_some() => (
-            Era::File,
-            Answer::Unknown("its trust anchors come from a file that nobody but the pod can read".to_owned()),
-        ),
-        None => (Era::Env, Answer::Unknown("its pod spec carries no trust anchors".to_owned())),
+    let (environment, file) = (daprd.variable(names::ENV_ANCHORS), daprd.variable(names::ENV_ANCHORS_FILE));
+    let volume = pod.spec.volumes.iter().find(|volume| volume.has_config_map(DISTRIBUTED)).filter(|_| file.is_some());
+    let (era, held) = match (environment, file, volume) {
+        (_, Some(_), Some(_)) | (None, Some(_), None) => (Era::File, Answer::Unknown(ITS_FILE.to_owned())),
+        (Some(pem), ..) => (Era::Env, Answer::Proven(interned.anchors(pem))),
+        (None, ..) => (Era::Env, Answer::Unknown("its pod spec carries no trust anchors".to_owned())),
     };
     let role = Role::Sidecar { era, app_id: app_id.clone() };
     let home = daprd.variable(names::ENV_NAMESPACE).map(Into::into);
-    Some(Sidecar { home, is_missing: false, consumer: Consumer { held, ..consumer(role, pod, Some(daprd)) } })
+    let mut consumer = Consumer { held, ..consumer(role, pod, Some(daprd)) };
+    if let Some(volume) = volume {
+        // A file of its own in a directory of others is never refreshed (dapr-facts §8).
+        let is_whole = |mount: &&VolumeMount| mount.name == volume.name && mount.sub_path.is_empty();
+        consumer.mounts = daprd.volume_mounts.iter().any(|mount| is_whole(&mount));
+        consumer.nudged.clone_from(&meta.annotations.nudged);
+        if environment.is_some() {
+            // Why: an older daprd ignores the file, so that only the process tells which of the two it uses.
+            consumer.scheduled = Some(Timestamp::MIN);
+        }
+    }
+    let node = pod.spec.node_name.clone().filter(|_| era == Era::File);
+    Some(Sidecar { home, is_missing: false, node, consumer })
 }
+
+const ITS_FILE: &str = "its trust anchors come from a file that nobody but the pod can read";
 
 /// As the injector reads an annotation (`dapr/kit/utils`).
 fn is_truthy(value: &str) -> bool {
@@ -144,6 +166,7 @@ fn consumer(role: Role, pod: &Pod, container: Option<&Container>) -> Consumer {
     Consumer {
         phase: phase(pod),
         started: started(pod, container),
+        scheduled: scheduled(pod),
         version: container.and_then(|container| version(&container.image)),
         owner: Some(owner(pod)),
         ..Consumer::new(role, format!("{}/{}", meta.namespace, meta.name))
@@ -191,6 +214,13 @@ fn started(pod: &Pod, container: Option<&Container>) -> Option<Timestamp> {
         .and_then(|container| statuses(pod).find(|status| status.name == container.name))
         .and_then(|status| status.state.running.as_ref()?.started_at)
         .or(pod.metadata.creation_timestamp)
+}
+
+fn scheduled(pod: &Pod) -> Option<Timestamp> {
+    let condition = pod.status.conditions.iter().find(|c| c.kind == "PodScheduled" && c.status == "True");
+    // A pod that somebody bound himself has a node and perhaps no such condition.
+    let bound = || pod.spec.node_name.as_ref().map(|_| Timestamp::MIN);
+    condition.and_then(|condition| condition.last_transition_time).or_else(bound)
 }
 
 /// What `kubectl rollout restart` would take: the Deployment behind a `ReplicaSet`, and so the Rollout of Argo, is its

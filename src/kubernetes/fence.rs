@@ -53,7 +53,7 @@ impl Kubernetes {
         if self.known.standing.is_some() {
             return Ok(true);
         }
-        if !self.writing.is_some_and(|writing| writing.fence) {
+        if !self.writing.as_ref().is_some_and(|writing| writing.fence) {
             return Ok(false);
         }
         let (Some(found), Some(lock)) = (&self.known.found, &self.lock) else {

@@ -5,6 +5,7 @@ mod applications;
 mod connect;
 mod consumers;
 mod control_plane;
+mod distribution;
 mod failure;
 mod fence;
 mod find;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use self::consumers::Interned;
+use self::distribution::Copies;
 use self::find::Found;
 use self::lease::Lock;
 use self::probe::Evidence;
@@ -46,12 +48,14 @@ pub use self::applications::Applications;
 pub use self::connect::{Connection, Options};
 
 /// How a command that writes behaves on the way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Writing {
     /// Whether Sentry's right to write may be taken away during the trust write.
     pub fence: bool,
     /// How long to wait for a quiet Sentry where it may not.
     pub patience: SignedDuration,
+    /// The Secret that the file era's trust bundle is copied from, if it is there.
+    pub trust_source: String,
 }
 
 /// A mesh on a cluster.
@@ -96,6 +100,9 @@ struct Known {
     standing: Option<fence::Fence>,
     role: Option<wire::Role>,
     evidence: Evidence,
+    /// Whether there is a source for the file era; `None`: that was not looked for.
+    has_source: Option<bool>,
+    copies: Copies,
     /// The record as the first look found it, until it is asked for.
     record: Option<record::Loaded>,
     record_read: bool,
@@ -198,9 +205,12 @@ impl Mesh for Kubernetes {
         self.pause = SHORTEST_PAUSE;
         match step {
             Move::PublishTrust { bundle, issuer } => Box::pin(self.publish_trust(bundle, issuer.as_ref(), seen)).await,
+            Move::PublishSource { anchors } => Box::pin(self.publish_source(anchors, seen)).await,
             Move::PublishIssuer { issuer } => Box::pin(self.publish_issuer(issuer, seen)).await,
             Move::Nudge => {
-                self.pause = SENTRY_RELOADS;
+                if seen.nudge().is_none_or(|nudge| nudge.reaches(&seen.identity.namespace)) {
+                    self.pause = SENTRY_RELOADS;
+                }
                 self.nudge(seen).await
             }
             Move::Restart { workload } => self.restart(workload, seen).await,

@@ -74,5 +74,7 @@ pub const FENCED: &str = "mtls.dapr.io/fence";
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotation on a node: for how many seconds its kubelet may keep Secrets and `ConfigMaps` as they were.
 pub const NODE_TTL: &str = "node.alpha.kubernetes.io/ttl";
+/// The Lease that trust-manager renews while it runs (`trust-manager/cmd/trust-manager/app`).
+pub const TRUST_MANAGER_LEASE: &str = "trust-manager-leader-election";
 /// Who writes, as `managedFields`, Events and labels say it.
 pub const MANAGER: &str = "mtls";

@@ -15,15 +15,19 @@ use super::find::{Found, find, version};
 use super::probe::probe;
 use super::published::{ConfigMap, Secret, published};
 use super::wire::{self, ClientConfig, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
-use super::{Kubernetes, applications, names, owners, record};
+use super::{Known, Kubernetes, applications, distribution, names, owners, record};
 use crate::error::Error;
-use crate::mesh::{Anchors, Answer, Consumer, Denied, Identity, Observed, Owner, Pair, Published, Role};
+use crate::mesh::{
+    Anchors, Answer, Consumer, DISTRIBUTED, Denied, Identity, Observed, Owner, Pair, Published, Role, TrustSource,
+    is_of_file_era,
+};
 use crate::rotation::Need;
 
 /// What the round of objects brought; `None`: not asked.
 struct Objects {
     secret: Result<Option<Secret>, Failure>,
     config_map: Result<Option<ConfigMap>, Failure>,
+    source: Option<Result<Option<Secret>, Failure>>,
     configuration: Option<Result<Option<Configuration>, Failure>>,
     configurations: Option<Result<List<Configuration>, Failure>>,
     stateful_sets: Option<Result<List<Workload>, Failure>>,
@@ -73,6 +77,13 @@ impl Kubernetes {
             self.known.applications = applications::behind(pods, listed, &self.which);
         }
         observed.applications.clone_from(&self.known.applications);
+        if need.distribution {
+            let follows = self.writing.is_some();
+            let Known { copies, interned, .. } = &mut self.known;
+            observed.distribution = copies.look(&self.connection.api, follows, interned).await;
+            self.look_into_the_distributor(&mut observed).await;
+        }
+        observed.settle_files();
         probe(&self.connection.api, need, &mut observed, &mut self.known.evidence).await;
         observed.mount_lag = self.mount_lag(&observed).await;
         assume(&mut observed, self.known.map_written);
@@ -87,11 +98,14 @@ impl Kubernetes {
         let probes = need.served || need.held || need.svids || canaries.iter().any(|canary| canary.is_some());
         let pods = need.consumers || need.control_plane || probes;
         let first = known.caller.is_none() && writes;
+        let asks_source = known.has_source.unwrap_or(need.owners || need.distribution);
+        let trust_source = self.writing.as_ref().map_or(DISTRIBUTED, |writing| &writing.trust_source);
         // Helm's comes first: it takes two requests, one after the other.
         let (
             helm,
             secret,
             config_map,
+            source,
             configuration,
             configurations,
             stateful_sets,
@@ -105,6 +119,7 @@ impl Kubernetes {
             when(need.owners, owners::helm(api, &found.sentry)),
             optional(api.get(SECRETS.named(namespace, names::TRUST_BUNDLE), "")),
             optional(api.get(CONFIG_MAPS.named(namespace, names::TRUST_BUNDLE), "")),
+            when(asks_source, optional(api.get(SECRETS.named(namespace, trust_source), ""))),
             when(
                 need.control_plane && known.settings.is_none(),
                 optional(api.get(CONFIGURATIONS.named(namespace, names::CONFIGURATION), ""))
@@ -125,6 +140,7 @@ impl Kubernetes {
         Objects {
             secret,
             config_map,
+            source,
             configuration,
             configurations,
             stateful_sets,
@@ -146,7 +162,13 @@ impl Kubernetes {
         denied: &mut Vec<Denied>,
     ) -> Result<Observed, Error> {
         let known = &mut self.known;
-        let published = trust(known, found, objects.secret, objects.config_map, self.writing.is_some(), denied)?;
+        let mut published = trust(known, found, objects.secret, objects.config_map, self.writing.is_some(), denied)?;
+        let source_name = self.writing.as_ref().map_or(DISTRIBUTED, |writing| &writing.trust_source);
+        let mut unsourced = Vec::new();
+        let trust_source = match objects.source {
+            Some(read) => source(known, source_name, read, &mut published, &mut unsourced)?,
+            None => None,
+        };
         if let Some(read) = objects.configuration {
             let read = allowed(read, "the mTLS settings, so that Dapr's defaults are assumed", denied)?;
             known.settings = Some(settings(&read.flatten().unwrap_or_default()));
@@ -169,20 +191,16 @@ impl Kubernetes {
             let node = |pod: &Pod| {
                 Some((format!("{}/{}", pod.metadata.namespace, pod.metadata.name), pod.spec.node_name.clone()?))
             };
-            known.nodes = pods.iter().filter_map(node).collect();
+            known.nodes.extend(pods.iter().filter_map(node));
             let map = known.config_map.as_ref().filter(|_| published.pair == Pair::Equal);
             let written = map.and_then(|map| map.metadata.written(Some(&found.sentry.ca)));
             known.map_written = written;
             consumers = consumers::of_control_plane(&pods, written, &published.anchors);
-            let marks = published.marks();
-            for consumer in &mut consumers {
-                let missed = known.unnudged.get(&consumer.name).filter(|mark| marks.contains(mark));
-                consumer.nudged = missed.cloned().or(consumer.nudged.take());
-            }
         }
         if let Some(sidecars) = objects.sidecars {
             let sidecars = allowed(sidecars, "the pods with a sidecar", denied)?;
             known.sidecars_complete = sidecars.is_some();
+            known.nodes.extend(sidecars.iter().flatten().filter_map(Sidecar::place));
             (known.sidecars, known.uninjected) = of_mesh(sidecars.unwrap_or_default(), &found.namespace);
         }
         if self.writing.is_some() {
@@ -190,22 +208,14 @@ impl Kubernetes {
         } else {
             consumers.append(&mut known.sidecars);
         }
-        if let Some(read) = objects.webhook {
-            consumers.extend(hidden(Role::Webhook, names::INJECTOR, &read));
-            let read = allowed(read, "the injector webhook's caBundle", denied)?.flatten();
-            let config =
-                read.as_ref().and_then(|object| Some((&object.metadata.name, &object.webhooks.first()?.client_config)));
-            consumers.extend(ca_bundle(Role::Webhook, config, found, &mut known.interned));
+        let marks = published.marks();
+        for consumer in consumers.iter_mut().filter(|consumer| consumer.mounts) {
+            let missed = known.unnudged.get(&consumer.name).filter(|mark| marks.contains(mark));
+            consumer.nudged = missed.cloned().or(consumer.nudged.take());
         }
-        if let Some(read) = objects.definition {
-            consumers.extend(hidden(Role::Conversion, names::CONVERTED, &read));
-            let read = allowed(read, "the conversion webhook's caBundle", denied)?.flatten();
-            let webhook = read.as_ref().and_then(|object| {
-                let conversion = object.spec.conversion.as_ref()?;
-                Some((&object.metadata.name, &conversion.webhook.as_ref()?.client_config))
-            });
-            consumers.extend(ca_bundle(Role::Conversion, webhook, found, &mut known.interned));
-        }
+        consumers.extend(ca_bundles(objects.webhook, objects.definition, found, &mut known.interned, denied)?);
+        // Why: who has no right to what is not there misses nothing.
+        denied.extend(unsourced.into_iter().filter(|_| consumers.iter().any(is_of_file_era)));
         let mut owners = Vec::new();
         if need.owners {
             let (secret, map) = (known.secret.as_ref(), known.config_map.as_ref());
@@ -224,6 +234,8 @@ impl Kubernetes {
             },
             settings: known.settings.unwrap_or_default(),
             published,
+            trust_source,
+            distribution: Answer::NotAsked,
             consumers,
             consumers_complete: known.sidecars_complete,
             control_plane: known.control_plane.clone(),
@@ -257,7 +269,7 @@ fn in_a_line(seen: &Observed) -> String {
     )
 }
 
-impl super::Known {
+impl Known {
     /// Keeps the record until it is asked for, and says in its place why there is none to show.
     fn note_record(&mut self, loaded: record::Loaded) {
         match &loaded {
@@ -305,6 +317,51 @@ fn trust(
     known.secret = secret;
     known.config_map = config_map;
     Ok(published)
+}
+
+/// The source of the file era, where there is one.
+fn source(
+    known: &mut Known,
+    name: &str,
+    read: Result<Option<Secret>, Failure>,
+    published: &mut Published,
+    denied: &mut Vec<Denied>,
+) -> Result<Option<TrustSource>, Error> {
+    let read = allowed(read, "what the file era's trust bundle is copied from", denied)?.flatten();
+    known.has_source = Some(read.is_some());
+    Ok(read.map(|secret| {
+        let (source, oddities) = distribution::source(name, &secret);
+        published.oddities.extend(oddities);
+        source
+    }))
+}
+
+/// The `caBundles`, each with the API server as its consumer.
+fn ca_bundles(
+    webhook: Option<Result<Option<WebhookConfiguration>, Failure>>,
+    definition: Option<Result<Option<Definition>, Failure>>,
+    found: &Found,
+    interned: &mut Interned,
+    denied: &mut Vec<Denied>,
+) -> Result<Vec<Consumer>, Error> {
+    let mut consumers = Vec::new();
+    if let Some(read) = webhook {
+        consumers.extend(hidden(Role::Webhook, names::INJECTOR, &read));
+        let read = allowed(read, "the injector webhook's caBundle", denied)?.flatten();
+        let config =
+            read.as_ref().and_then(|object| Some((&object.metadata.name, &object.webhooks.first()?.client_config)));
+        consumers.extend(ca_bundle(Role::Webhook, config, found, interned));
+    }
+    if let Some(read) = definition {
+        consumers.extend(hidden(Role::Conversion, names::CONVERTED, &read));
+        let read = allowed(read, "the conversion webhook's caBundle", denied)?.flatten();
+        let webhook = read.as_ref().and_then(|object| {
+            let conversion = object.spec.conversion.as_ref()?;
+            Some((&object.metadata.name, &conversion.webhook.as_ref()?.client_config))
+        });
+        consumers.extend(ca_bundle(Role::Conversion, webhook, found, interned));
+    }
+    Ok(consumers)
 }
 
 fn signed_histories(read: Result<List<Configuration>, Failure>) -> Answer<Vec<String>> {

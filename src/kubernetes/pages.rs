@@ -9,19 +9,40 @@ use super::wire::List;
 /// Objects a page: 250 pods are about 3 MB of JSON.
 const PAGE: u32 = 250;
 
-/// Lists what has the labels of `selector`, or everything, and keeps what `keep` makes of each.
+/// Which objects.
+#[derive(Clone, Copy)]
+pub enum Select<'a> {
+    /// All.
+    All,
+    /// Those with these labels, as kubectl's `-l` takes them.
+    Labels(&'a str),
+    /// Those with this field, `metadata.name=NAME`.
+    Field(&'a str),
+}
+
+/// What was kept of a list, and the version up to which it is complete.
+pub struct Listed<K> {
+    /// What was kept.
+    pub items: Vec<K>,
+    /// Where a WATCH would begin.
+    pub version: String,
+}
+
+/// Lists what `select` selects, and keeps what `keep` makes of each.
 pub async fn pages<T: DeserializeOwned, K>(
     api: &Api,
     at: At<'_>,
-    selector: Option<&str>,
+    select: Select<'_>,
     mut keep: impl FnMut(T) -> Option<K>,
-) -> Result<Vec<K>, Failure> {
+) -> Result<Listed<K>, Failure> {
     let mut kept = Vec::new();
     let mut next = String::new();
     loop {
         let mut query = format!("limit={PAGE}");
-        if let Some(selector) = selector {
-            query.insert_str(0, &format!("labelSelector={}&", escape(selector)));
+        match select {
+            Select::All => {}
+            Select::Labels(labels) => query.insert_str(0, &format!("labelSelector={}&", escape(labels))),
+            Select::Field(field) => query.insert_str(0, &format!("fieldSelector={}&", escape(field))),
         }
         if !next.is_empty() {
             query.push_str("&continue=");
@@ -40,7 +61,7 @@ pub async fn pages<T: DeserializeOwned, K>(
         kept.extend(page.items.into_iter().filter_map(&mut keep));
         next = page.metadata.next;
         if next.is_empty() {
-            return Ok(kept);
+            return Ok(Listed { items: kept, version: page.metadata.version });
         }
     }
 }

@@ -138,7 +138,7 @@ fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question>
         questions.push(Question::Serves(port));
     }
     match consumer.role {
-        Role::Sidecar { .. } if consumer.held.proven().is_none() => {
+        Role::Sidecar { .. } if consumer.held.proven().is_none() && !seen.is_unserved(consumer) => {
             questions.extend(need.holds.as_ref().map(|_| Question::Holds));
             questions.extend(need.former.as_ref().map(|_| Question::AcceptsFormer));
         }

@@ -24,7 +24,7 @@ impl Kubernetes {
     /// Returns once Sentry is at rest. Errors after the caller's patience, where that cannot be seen, or when a signal
     /// asks to stop.
     pub(super) async fn rest(&mut self, seen: &Observed) -> Result<(), Error> {
-        let patience = self.writing.map(|writing| writing.patience).unwrap_or_default();
+        let patience = self.writing.as_ref().map(|writing| writing.patience).unwrap_or_default();
         let deadline = tokio::time::Instant::now() + patience.unsigned_abs();
         let began = self.connection.api.now();
         loop {

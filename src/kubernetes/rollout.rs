@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 use jiff::SignedDuration;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -15,8 +16,11 @@ use super::{Kubernetes, names};
 use crate::error::Error;
 use crate::mesh::{Consumer, Nudge, Observed, Workload, WorkloadKind};
 
+/// How many pods are nudged at once.
+const AT_ONCE: usize = 32;
+
 impl Kubernetes {
-    /// Marks the control plane's pods with what is published. A changed pod makes its kubelet refresh the mounts at
+    /// Marks the pods that mount it with what is published. A changed pod makes its kubelet refresh the mounts at
     /// once. Where that is refused, mounts refresh in their own time, and later looks say so.
     pub(super) async fn nudge(&mut self, seen: &Observed) -> Result<(), Error> {
         self.verify_lock().await?;
@@ -25,19 +29,30 @@ impl Kubernetes {
         let api = &self.connection.api;
         let patches = pods.iter().map(async |pod| {
             let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
-            api.change::<IgnoredAny>(PODS.named(namespace, name), Change::Patch, body.as_bytes(), false).await
+            let at = PODS.named(namespace, name);
+            (pod, api.change::<IgnoredAny>(at, Change::Patch, body.as_bytes(), false).await)
         });
-        let sent = join_all(patches).await;
-        for (pod, sent) in pods.iter().zip(sent) {
+        let sent: Vec<_> = stream::iter(patches).buffer_unordered(AT_ONCE).collect().await;
+        let mut is_said = self.known.nudge_refused || !self.known.unnudged.is_empty();
+        let is_own = |pod: &str| pod.split_once('/').is_some_and(|(home, _)| home == seen.identity.namespace);
+        for (pod, sent) in sent {
             match sent {
                 Ok(_) | Err(Failure::Missing { .. }) => {
                     self.known.unnudged.remove(pod);
+                    if let Some(sidecar) = self.known.sidecars.iter_mut().find(|sidecar| sidecar.name == *pod) {
+                        sidecar.nudged = Some(mark.clone());
+                    }
                 }
                 Err(Failure::Forbidden { grant, .. }) => {
-                    if !self.known.nudge_refused {
+                    if !std::mem::replace(&mut is_said, true) {
                         (self.tell)(&format!("not allowed to {grant}: mounts refresh in their own time"));
                     }
-                    self.known.nudge_refused = true;
+                    // Why: a right on the pods of one namespace says nothing of another's.
+                    if is_own(pod) {
+                        self.known.nudge_refused = true;
+                    } else {
+                        self.known.unnudged.insert(pod.clone(), mark.clone());
+                    }
                 }
                 Err(failure) => {
                     (self.tell)(&format!(

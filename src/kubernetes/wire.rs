@@ -20,6 +20,8 @@ pub struct List<T> {
 pub struct ListMeta {
     #[serde(default, rename = "continue")]
     pub next: String,
+    #[serde(default, rename = "resourceVersion")]
+    pub version: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -118,10 +120,76 @@ pub struct PodAnnotations {
     pub enabled: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct OwnerReference {
     pub kind: String,
     pub name: String,
+    #[serde(default)]
+    pub controller: bool,
+}
+
+/// The copy of the file era's trust bundle in one namespace.
+#[derive(Clone, Deserialize)]
+pub struct DistributedMap {
+    pub metadata: DistributedMeta,
+    #[serde(default)]
+    pub data: DistributedData,
+    #[serde(default)]
+    pub immutable: bool,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DistributedMeta {
+    #[serde(default)]
+    pub namespace: String,
+    pub deletion_timestamp: Option<Timestamp>,
+    #[serde(default)]
+    pub labels: DistributedLabels,
+    #[serde(default)]
+    pub owner_references: Vec<OwnerReference>,
+}
+
+/// The marks of those who distribute (dapr-facts §2, §12).
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct DistributedLabels {
+    #[serde(rename = "trust.cert-manager.io/bundle")]
+    pub bundle: Option<String>,
+    #[serde(rename = "app.kubernetes.io/managed-by")]
+    pub managed_by: Option<String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+pub struct DistributedData {
+    #[serde(rename = "ca.crt")]
+    pub bundle: Option<String>,
+}
+
+/// A Bundle of trust-manager, of which only the conditions count.
+#[derive(Deserialize)]
+pub struct Bundle {
+    #[serde(default)]
+    pub status: BundleStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct BundleStatus {
+    pub conditions: Vec<Condition>,
+}
+
+/// A Lease, of which only its age counts.
+#[derive(Deserialize)]
+pub struct Lease {
+    #[serde(default)]
+    pub spec: LeaseSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseSpec {
+    pub renew_time: Option<Timestamp>,
 }
 
 #[derive(Default, Deserialize)]
@@ -141,6 +209,8 @@ pub struct Container {
     pub image: String,
     pub args: Vec<String>,
     pub env: Vec<Variable>,
+    #[serde(rename = "volumeMounts")]
+    pub volume_mounts: Vec<VolumeMount>,
 }
 
 impl Container {
@@ -159,8 +229,38 @@ pub struct Variable {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Volume {
+    pub name: String,
     pub secret: Option<SecretVolume>,
     pub config_map: Option<ConfigMapVolume>,
+    pub projected: ProjectedVolume,
+}
+
+impl Volume {
+    /// Whether it has the `ConfigMap` of that name.
+    pub fn has_config_map(&self, name: &str) -> bool {
+        let projected = self.projected.sources.iter().filter_map(|source| source.config_map.as_ref());
+        self.config_map.iter().chain(projected).any(|map| map.name == name)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct ProjectedVolume {
+    pub sources: Vec<ProjectedSource>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProjectedSource {
+    pub config_map: Option<ConfigMapVolume>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeMount {
+    pub name: String,
+    #[serde(default)]
+    pub sub_path: String,
 }
 
 #[derive(Deserialize)]
@@ -186,10 +286,16 @@ pub struct PodStatus {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Condition {
     #[serde(rename = "type")]
     pub kind: String,
     pub status: String,
+    pub last_transition_time: Option<Timestamp>,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub message: String,
 }
 
 #[derive(Deserialize)]

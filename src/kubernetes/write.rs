@@ -324,14 +324,22 @@ impl Half {
     }
 }
 
+/// What a patch touches.
 #[derive(Default)]
-struct Fields {
-    data: std::collections::BTreeMap<String, Zeroizing<String>>,
+pub(super) struct Fields {
+    pub(super) data: std::collections::BTreeMap<String, Zeroizing<String>>,
     annotations: std::collections::BTreeMap<String, String>,
 }
 
 /// Patches the object at `version`; makes it, as Dapr's chart labels it, where there is none.
-async fn send(api: &Api, at: At<'_>, kind: &str, fields: Fields, version: &str, dry_run: bool) -> Result<(), Failure> {
+pub(super) async fn send(
+    api: &Api,
+    at: At<'_>,
+    kind: &str,
+    fields: Fields,
+    version: &str,
+    dry_run: bool,
+) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Object<'a> {
         #[serde(flatten)]

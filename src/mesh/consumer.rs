@@ -160,9 +160,12 @@ pub struct Consumer {
     pub phase: Phase,
     /// When its process started; the pod's creation where the container has not.
     pub started: Option<Timestamp>,
+    /// When its pod was given a node; `None`: not yet, or that was not seen.
+    pub scheduled: Option<Timestamp>,
     /// The version of Dapr that runs in it, from its image tag.
     pub version: Option<(u32, u32, u32)>,
-    /// Whether it mounts the Secret or the `ConfigMap`, so that its kubelet can be nudged.
+    /// Whether it mounts the Secret or the `ConfigMap`, so that its kubelet can be nudged. Of a sidecar whether that
+    /// helps now: the copy that it mounts is right.
     pub mounts: bool,
     /// The mark (one of `Published::marks`) that it was last nudged with.
     pub nudged: Option<String>,
@@ -194,6 +197,7 @@ impl Consumer {
             name: name.into(),
             phase: Phase::Ready,
             started: None,
+            scheduled: None,
             version: None,
             mounts: false,
             nudged: None,

@@ -1,10 +1,11 @@
 //! One look: everything that a decision may rest on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Answer, Consumer, Phase, Published, Role};
+use super::{Answer, Consumer, Distribution, Phase, Published, Role, TrustSource};
 use crate::pki::{Certificate, Profile, Refusal, Signing, below};
 
 /// Where the mesh is and who looks; printed before anything is written.
@@ -199,6 +200,13 @@ pub struct Nudge {
     pub is_first: bool,
 }
 
+impl Nudge {
+    /// Whether pods of that namespace are among them.
+    pub fn reaches(&self, namespace: &str) -> bool {
+        self.pods.iter().any(|pod| pod.split_once('/').is_some_and(|(home, _)| home == namespace))
+    }
+}
+
 /// What one look found. Everything a decision rests on, and nothing else.
 #[derive(Clone, Default)]
 pub struct Observed {
@@ -210,6 +218,10 @@ pub struct Observed {
     pub settings: Settings,
     /// What the objects say.
     pub published: Published,
+    /// The Secret that the file era's trust bundle is copied from, where there is one.
+    pub trust_source: Option<TrustSource>,
+    /// How far it has been copied, where that was asked for.
+    pub distribution: Answer<Arc<Distribution>>,
     /// Who verifies, and what each is known to hold.
     pub consumers: Vec<Consumer>,
     /// Whether `consumers` can be taken for all of them: false for a directory, or where listing is forbidden.
@@ -280,7 +292,7 @@ impl Observed {
         let [first, again] = self.published.marks();
         let mounting = || self.consumers.iter().filter(|c| c.mounts && c.phase != Phase::Terminating);
         let unmarked = |c: &&Consumer| c.nudged.as_ref().is_none_or(|mark| *mark != first && *mark != again);
-        let marked_once = |c: &&Consumer| c.nudged.as_ref() == Some(&first);
+        let marked_once = |c: &&Consumer| c.nudged.as_ref() == Some(&first) && c.holds != Answer::Proven(true);
         let named = |consumer: &Consumer| consumer.name.clone();
         let fresh: BTreeSet<String> = mounting().filter(unmarked).map(named).collect();
         let nudge = if fresh.is_empty() {

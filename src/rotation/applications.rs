@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::next::{Limits, Step, blocker, holds_target, is_restarted, trusts_its_server};
 use super::{Goal, Move, Need};
-use crate::mesh::{Consumer, Observed, Phase, Role, Workload};
+use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role, Workload};
 
 /// An application that is not restarted, though it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,8 @@ fn states<'a>(goal: &Goal, seen: &'a Observed) -> Vec<(&'a Workload, State)> {
         let Some(workload) = pod.workload() else { continue };
         let pods = pods.entry(workload).or_default();
         pods.with_sidecar = true;
-        if pod.held.proven().is_some_and(|held| root.is_some_and(|root| !held.contains(root))) {
+        let older = |held: &Anchors| root.is_some_and(|root| !held.contains(root));
+        if pod.held.proven().is_some_and(older) || pod.holds == Answer::Proven(false) {
             pods.stale.get_or_insert(pod);
         }
     }

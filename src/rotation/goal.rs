@@ -344,7 +344,7 @@ impl Goal {
     }
 
     /// Whether an anchor was there when the rotation began, or is to be there in the end.
-    fn knows(&self, anchor: &Certificate) -> bool {
+    pub(super) fn knows(&self, anchor: &Certificate) -> bool {
         let in_trust = |trio: &Trio| trio.trust.contains(anchor.fingerprint());
         in_trust(&self.target) || self.previous.as_ref().is_some_and(in_trust)
     }

@@ -61,7 +61,7 @@ impl Left {
             role: held_back.role,
             is_control_plane: held_back.is_control_plane,
             concern: Concern::NotYet,
-            why: "does not hold the new root yet".to_owned(),
+            why: if held_back.is_unseen { held_back.why.clone() } else { "does not hold the new root yet".to_owned() },
             until: None,
             restart: held_back.restart.clone(),
         }

@@ -5,6 +5,7 @@
 
 mod applications;
 mod begin;
+mod distribution;
 mod goal;
 mod left;
 mod next;
@@ -17,6 +18,7 @@ pub mod strategy;
 
 pub use applications::{Blocked, blocked, due};
 pub use begin::{Affected, Ask, Begin, Refused, affected, begin, is_due, signing_path_end};
+pub use distribution::Progress;
 pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
 pub use left::{Concern, Left, left};
 pub use next::{Limits, Step, deadline, need, next, plan, serves};
@@ -29,7 +31,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Error;
 use crate::mesh::Observed;
-use crate::pki::{Issuer, TrustBundle};
+use crate::pki::{Certificate, Issuer, TrustBundle};
 
 /// What the next decision needs to see beyond the objects. A look asks for this and no more.
 #[derive(Clone, Default)]
@@ -41,6 +43,8 @@ pub struct Need {
     pub everyone: bool,
     /// The workloads behind the sidecars.
     pub applications: bool,
+    /// How far the file era's trust bundle has been copied.
+    pub distribution: bool,
     /// The chain that each Sentry replica serves.
     pub served: bool,
     /// What each injector replica would write into a new pod, and the `caBundle`s.
@@ -72,6 +76,11 @@ pub enum Move {
         /// The issuer that goes with it; `None` leaves the live one.
         issuer: Option<Issuer>,
     },
+    /// Writes the trust bundle into the Secret that the file era's is copied from.
+    PublishSource {
+        /// What it carries afterwards, in this order.
+        anchors: Vec<Certificate>,
+    },
     /// Writes the issuer, one PUT of one Secret whose `ca.crt` stays as it is.
     PublishIssuer {
         /// What Sentry signs with afterwards.
@@ -94,7 +103,7 @@ pub enum Move {
 impl Move {
     /// Whether it writes what everybody trusts or what Sentry signs with.
     pub fn publishes(&self) -> bool {
-        matches!(self, Self::PublishTrust { .. } | Self::PublishIssuer { .. })
+        matches!(self, Self::PublishTrust { .. } | Self::PublishSource { .. } | Self::PublishIssuer { .. })
     }
 }
 
@@ -102,11 +111,14 @@ impl std::fmt::Display for Move {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::PublishTrust { bundle, issuer } => {
-                write!(f, "publish the trust bundle: {}", anchors_in_words(bundle))?;
+                write!(f, "publish the trust bundle: {}", anchors_in_words(bundle.anchors()))?;
                 match issuer {
                     Some(issuer) => write!(f, ", and issuer {}", issuer.certificate().fingerprint().short()),
                     None => Ok(()),
                 }
+            }
+            Self::PublishSource { anchors } => {
+                write!(f, "publish it for the file era: {}", anchors_in_words(anchors))
             }
             Self::PublishIssuer { issuer } => write!(
                 f,
@@ -114,7 +126,7 @@ impl std::fmt::Display for Move {
                 issuer.certificate().fingerprint().short(),
                 issuer.chain.len()
             ),
-            Self::Nudge => f.write_str("nudge the control plane, so that its mounts are fresh now"),
+            Self::Nudge => f.write_str("nudge the pods that mount it, so that their mounts are fresh now"),
             Self::Restart { workload } => write!(f, "restart {workload}"),
             Self::RestartApplications { workloads } => {
                 let names: Vec<&str> = workloads.iter().map(String::as_str).collect();
@@ -124,8 +136,8 @@ impl std::fmt::Display for Move {
     }
 }
 
-fn anchors_in_words(bundle: &TrustBundle) -> String {
-    let names: Vec<String> = bundle.anchors().iter().map(|anchor| anchor.fingerprint().short()).collect();
+fn anchors_in_words(anchors: &[Certificate]) -> String {
+    let names: Vec<String> = anchors.iter().map(|anchor| anchor.fingerprint().short()).collect();
     names.join(" + ")
 }
 

@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::applications;
 use super::left::{Left, left};
 use super::paper::after;
 use super::safety::{Break, breaks};
 use super::{Goal, Move, Need, Strategy, Trio};
+use super::{applications, distribution};
 use crate::mesh::{Answer, Consumer, Observed, Pair, Phase, Role, Workload, WorkloadKind};
 use crate::pki::{Certificate, Issuer, Profile, Shown, TrustBundle, verify};
 
@@ -40,6 +40,9 @@ pub struct Limits {
 /// Names the next step. `full`: the look asked everything that [`need`] names; what is only found on a full look is not
 /// decided on a part of one. `waited` is the time since the last change.
 pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, limits: Limits) -> Step {
+    if goal.strategy == Strategy::Restart && seen.signing_root().is_some_and(|root| !goal.knows(root)) {
+        return Step::Stuck("Sentry has invented a CA of its own meanwhile, which a restart does not mend".to_owned());
+    }
     let mut held_back = Vec::new();
     if let Some(step) = publication(goal, seen) {
         held_back = breaks(goal, &step, seen);
@@ -64,6 +67,15 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     }
     if !held_back.is_empty() && nudge_helps(seen, waited) {
         return Step::Do(Move::Nudge);
+    }
+    // Why: the operator may be the one who copies, so what is to be restarted of the control plane comes first.
+    let knows_restarts = full || goal.restart.is_none_or(|restart| !restart.scope.is_stale_only());
+    if (!held_back.is_empty() || applications::has(goal))
+        && knows_restarts
+        && restarts(goal, seen).is_none()
+        && let Some(wait) = distribution::wait(goal, seen, waited)
+    {
+        return wait;
     }
     if let Some((missing, need)) = unproven(goal, seen) {
         if nudge_helps(seen, waited) {
@@ -125,10 +137,12 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
     let prunes = goal.strategy == Strategy::Prune;
     let proves = publication.as_ref().is_some_and(|step| waits_for_proof(goal, step, seen));
     let applications = applications::has(goal);
+    let mounts = proves || applications || prunes && !published;
     Need {
         consumers: prunes || applications || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
         everyone: proves || applications || goal.former(seen).is_some(),
         applications,
+        distribution: mounts && distribution::is_there(seen),
         served: published || prunes,
         held: published || proves || applications,
         svids: prunes && !published,
@@ -144,7 +158,9 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
 /// What the decision right after a move needs, and whether that is everything. It is, but between restarts, where only
 /// the rollouts and Sentry are looked at.
 pub fn need_after_move(goal: &Goal, seen: &Observed) -> (Need, bool) {
-    if publication(goal, seen).is_some() || goal.restart.is_none() {
+    if !seen.behind().is_empty() && distribution::matters(goal) {
+        (distribution::need(goal, seen), false)
+    } else if publication(goal, seen).is_some() || goal.restart.is_none() {
         (need(goal, seen), true)
     } else {
         let applications = applications::has(goal);
@@ -183,6 +199,7 @@ pub fn plan(goal: &Goal, seen: &Observed, parallel: usize) -> Result<Vec<Move>, 
             restart: None,
             is_control_plane: true,
             may_pass: false,
+            is_unseen: false,
             may_be_allowed: false,
         })
     };
@@ -225,6 +242,9 @@ pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
             .is_some_and(|trio| Trio { trust: bundle.clone(), issuer: trio.issuer }.until(seen).is_some());
         let issuer = (!stands || (goal.may_break() && !switched)).then(|| standing_issuer(goal, &bundle, seen));
         return Some(Move::PublishTrust { bundle, issuer });
+    }
+    if let Some(step) = distribution::publication(goal, seen) {
+        return Some(step);
     }
     // Why: a restart leaves what is published to whoever published it, also if that has changed since it began.
     let may_switch = goal.strategy != Strategy::Restart;

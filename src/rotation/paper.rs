@@ -16,6 +16,12 @@ pub fn after(seen: &Observed, step: &Move) -> Observed {
             if let Some(issuer) = issuer {
                 publish(&mut seen, issuer);
             }
+            seen.settle_files();
+        }
+        Move::PublishSource { anchors } => {
+            if let Some(source) = &mut seen.trust_source {
+                source.anchors.clone_from(anchors);
+            }
         }
         Move::PublishIssuer { issuer } => publish(&mut seen, issuer),
         Move::Nudge => {

@@ -7,7 +7,7 @@
 
 use super::next::{is_proven_to_hold, is_switched, serves};
 use super::safety::{Break, broken, unseen};
-use super::{Goal, Record, Status, Strategy, Trio};
+use super::{Goal, Record, Status, Strategy, Trio, distribution};
 use crate::mesh::{Answer, Consumer, Denied, Observed, Phase, Role};
 use crate::pki::{Certificate, Profile, TrustBundle, below};
 
@@ -77,6 +77,7 @@ pub(super) fn unready(goal: &Goal, seen: &Observed) -> Vec<Break> {
     };
     let mut found: Vec<Break> = seen.consumers.iter().filter_map(obstacle).collect();
     found.extend(unseen(seen).iter().filter_map(obstacle));
+    found.extend(distribution::behind(seen));
     found.extend(outsiders(goal, seen));
     found.extend(conditions(seen));
     found
@@ -147,6 +148,7 @@ fn outsiders(goal: &Goal, seen: &Observed) -> Vec<Break> {
         restart: None,
         is_control_plane: false,
         may_pass: false,
+        is_unseen: false,
         may_be_allowed: true,
     };
     let validators = (1..=seen.settings.token_validators)
@@ -180,6 +182,7 @@ fn conditions(seen: &Observed) -> Vec<Break> {
         restart: None,
         is_control_plane: false,
         may_pass: false,
+        is_unseen: false,
         may_be_allowed: false,
     };
     let mut found = Vec::new();

@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::distribution::{Pace, Progress};
 use super::left::Left;
 use super::next::{Limits, Step, need, need_after_move, next};
 use super::paper::after;
@@ -25,6 +26,8 @@ pub enum Event {
     Moved(String),
     /// Nothing to do but wait for this.
     Waiting(String),
+    /// The trust bundle has come so far in the file era.
+    Propagated(Progress),
     /// Something happened that was not asked for.
     Noticed(String),
 }
@@ -121,6 +124,7 @@ async fn follow<M: Mesh>(
     let mut has_changed = false;
     let mut full = false;
     let mut waiting = String::new();
+    let mut pace = None;
     loop {
         if record.goal.invented(seen).is_some() {
             adopt(mesh, record, seen, entropy, tell).await?;
@@ -143,7 +147,10 @@ async fn follow<M: Mesh>(
                 match &step {
                     Move::Restart { workload } => made.services.push(workload.clone()),
                     Move::RestartApplications { workloads } => made.applications.extend(workloads.iter().cloned()),
-                    Move::PublishTrust { .. } | Move::PublishIssuer { .. } | Move::Nudge => {}
+                    Move::PublishTrust { .. }
+                    | Move::PublishSource { .. }
+                    | Move::PublishIssuer { .. }
+                    | Move::Nudge => {}
                 }
                 let paper = after(seen, &step);
                 if let Step::Do(nudge @ Move::Nudge) = next(&record.goal, &paper, false, SignedDuration::ZERO, limits) {
@@ -177,6 +184,9 @@ async fn follow<M: Mesh>(
             Step::Stuck(why) => return Ok(Outcome::Stuck(why)),
         };
         *seen = mesh.observe(&wanted).await?;
+        if let Some(progress) = Pace::follow(&mut pace, seen) {
+            tell(Event::Propagated(progress));
+        }
         // A look that shows another state may have asked less than that state needs.
         full &= wanted.everyone || !need(&record.goal, seen).everyone;
         // Why: a move may take long itself, and a proof has its time from then on.

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 
 use super::next::{publication, waits_for_proof};
 use super::retire::unready;
-use super::{Goal, Move, Strategy};
-use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role};
+use super::{Goal, Move, Strategy, distribution};
+use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role, is_of_file_era};
 use crate::pki::{Certificate, Profile, TrustBundle};
 
 /// One consumer that would refuse one chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Break {
     /// `namespace/pod` or the object.
     pub consumer: String,
@@ -29,6 +30,8 @@ pub struct Break {
     pub is_control_plane: bool,
     /// Whether that may change by itself: it is being deleted, or its mount is yet to be refreshed.
     pub may_pass: bool,
+    /// Whether that is because something is not seen, so that `why` says all there is to say.
+    pub is_unseen: bool,
     /// Whether it may be counted among those that may break: what every later pod depends on may not.
     pub may_be_allowed: bool,
 }
@@ -85,8 +88,15 @@ fn broken_by(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
             found
         }
         // Why: who refuses what is signed today may be brought back before an append's switch, not by it.
-        Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen, goal.strategy == Strategy::Append),
-        Move::Nudge | Move::Restart { .. } | Move::RestartApplications { .. } => Vec::new(),
+        Move::PublishIssuer { issuer } if goal.strategy == Strategy::Append => {
+            let mut found = refusals(goal, &issuer.chain, seen, true);
+            found.extend(distribution::behind(seen));
+            found
+        }
+        Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen, false),
+        Move::PublishSource { .. } | Move::Nudge | Move::Restart { .. } | Move::RestartApplications { .. } => {
+            Vec::new()
+        }
     };
     // Why: nobody knows how many stand behind this one, but in a directory, where nobody can ever be seen.
     for unseen in found.iter_mut().filter(|found| found.consumer == UNSEEN) {
@@ -105,6 +115,7 @@ fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
             restart: None,
             is_control_plane: false,
             may_pass: false,
+            is_unseen: false,
             may_be_allowed: false,
         })
         .collect()
@@ -131,7 +142,9 @@ fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed, strictly: bool)
             });
             let verdict = known[place].2.clone();
             if let Some(why) = verdict {
-                found.push(broken(consumer, why));
+                let unseen = unseen_file(consumer).map(|why| format!("is not seen to hold the new root: {why}"));
+                let is_unseen = unseen.is_some();
+                found.push(Break { is_unseen, ..broken(consumer, unseen.unwrap_or(why)) });
                 break;
             }
         }
@@ -159,9 +172,24 @@ pub(super) fn broken(consumer: &Consumer, why: String) -> Break {
         why,
         restart: consumer.owner.clone(),
         is_control_plane: consumer.role.is_control_plane(),
-        may_pass: consumer.phase == Phase::Terminating || consumer.role.is_control_plane(),
+        may_pass: consumer.phase == Phase::Terminating
+            || consumer.role.is_control_plane()
+            || may_be_refreshed(consumer),
+        is_unseen: false,
         may_be_allowed: !matches!(consumer.role, Role::Sentry | Role::Injector | Role::Webhook | Role::Conversion),
     }
+}
+
+/// Whether a sidecar may come to hold more by itself: it mounts a copy that is right, and can be asked.
+fn may_be_refreshed(consumer: &Consumer) -> bool {
+    is_of_file_era(consumer) && consumer.mounts && !matches!(consumer.holds, Answer::Forbidden(_))
+}
+
+/// Why nobody knows what a sidecar holds that mounts its anchors.
+fn unseen_file(consumer: &Consumer) -> Option<String> {
+    let is_known = consumer.held.known().is_some() || consumer.holds.proven().is_some();
+    let is_unseen = is_of_file_era(consumer) && !is_known;
+    consumer.holds.why_not().or_else(|| consumer.held.why_not()).filter(|_| is_unseen)
 }
 
 /// A canary handshake is the invariant itself, measured: it outweighs what is worked out.
@@ -180,6 +208,9 @@ fn possible(goal: &Goal, consumer: &Consumer, seen: &Observed) -> Vec<Anchors> {
     }
     if let Some(anchors) = consumer.held.known() {
         return vec![Arc::clone(anchors)];
+    }
+    if let (Answer::Proven(true), Some(root)) = (&consumer.holds, goal.target.root()) {
+        return vec![Anchors::from([root.clone()])];
     }
     let before = match &goal.previous {
         Some(previous) => previous.trust.anchors(),

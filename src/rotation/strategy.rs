@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::goal::{CannotStage, Goal, Restart, Strategy, Trio, live};
 use super::safety::{breaks, in_words};
 use super::{Move, Record, plan};
-use crate::mesh::{Consumer, Dependent, Observed, Pair, Role, layers, live_bridges, names};
+use crate::mesh::{Consumer, Dependent, Observed, Pair, Role, is_of_file_era, layers, live_bridges, names};
 use crate::pki::{self, Certificate, Entropy, Issuer, PrivateKey, Profile, TrustBundle, Validity, below};
 
 /// What the caller brings to a rotation.
@@ -199,7 +199,10 @@ fn append_objection(goal: &Goal, seen: &Observed) -> Option<String> {
     let Some(today) = Trio::published(seen).and_then(|trio| trio.until(seen)) else {
         return Some("what is published must work until the switch, and it does not".to_owned());
     };
-    let is_hidden = |consumer: &&Consumer| !consumer.role.is_control_plane() && consumer.held.proven().is_none();
+    // Why: what a sidecar has read of its mount is asked once that is fresh.
+    let is_hidden = |consumer: &&Consumer| {
+        !consumer.role.is_control_plane() && consumer.held.proven().is_none() && !is_of_file_era(consumer)
+    };
     let hidden: Vec<Dependent> = seen.consumers.iter().filter(is_hidden).map(Dependent::from).collect();
     if !hidden.is_empty() {
         return Some(format!("what these hold cannot be seen: {}", names(&hidden)));

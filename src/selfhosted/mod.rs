@@ -105,7 +105,7 @@ impl Mesh for Directory {
             Move::PublishTrust { bundle, issuer } => files::publish(&self.path, &own, Some(bundle), issuer.as_ref()),
             Move::PublishIssuer { issuer } => files::publish(&self.path, &own, None, Some(issuer)),
             Move::Nudge => Ok(()),
-            Move::Restart { .. } | Move::RestartApplications { .. } => {
+            Move::PublishSource { .. } | Move::Restart { .. } | Move::RestartApplications { .. } => {
                 Err(Error::failed(format!("a directory runs nothing: {step}")))
             }
         }

@@ -93,7 +93,7 @@ impl ApiServer {
     /// A mesh on this server, as a command that writes sees it.
     pub fn mesh(&self, fence: bool) -> Kubernetes {
         let patience = jiff::SignedDuration::from_secs(300);
-        self.reader().writing(Writing { fence, patience })
+        self.reader().writing(Writing { fence, patience, trust_source: "dapr-root-ca.crt".to_owned() })
     }
 
     /// A mesh on this server, as a command that only looks sees it.

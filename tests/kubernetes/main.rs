@@ -107,6 +107,7 @@ const ALL: Need = Need {
     consumers: true,
     everyone: false,
     applications: false,
+    distribution: false,
     served: false,
     held: false,
     svids: false,

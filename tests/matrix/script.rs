@@ -46,6 +46,9 @@ impl Script {
             mesh.root_keys.clear();
         }
         (mesh.restless, mesh.lively, mesh.file_era) = (true, true, file_era);
+        if file_era && chance.one_in(2) {
+            mesh.distribute_from_a_source();
+        }
         mesh.flaky = *chance.from(&[None, None, Some(60), Some(1000)]);
         Self { mesh, chance, open: None, begun: 0, done: BTreeMap::new() }
     }

@@ -166,6 +166,7 @@ impl Model {
         }
         match step {
             Move::PublishTrust { .. } => {}
+            Move::PublishSource { anchors } => self.publish_source(anchors),
             Move::PublishIssuer { issuer } => {
                 self.versions.0 += u64::from(cut == Some(Cut::Touched));
                 self.check_versions(seen)?;

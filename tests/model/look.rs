@@ -46,7 +46,7 @@ impl Model {
             role: Some(role),
         });
         let control_plane = services.collect();
-        Ok(Observed {
+        let mut seen = Observed {
             now: self.now,
             identity: Identity {
                 trust_domain: "cluster.local".to_owned(),
@@ -64,7 +64,9 @@ impl Model {
             nudge_refused: !self.may_nudge,
             mount_lag: if self.muted || !self.may_nudge { MOUNTS_LAG } else { SignedDuration::ZERO },
             ..Observed::default()
-        })
+        };
+        self.see_copies(need.distribution, &mut seen);
+        Ok(seen)
     }
 
     /// Whether a look or a probe comes to nothing this time.
@@ -164,7 +166,8 @@ impl Model {
         let mut consumer = Consumer::new(process.role.clone(), &process.name);
         consumer.started = Some(process.started);
         consumer.phase = if process.leaving { Phase::Terminating } else { Phase::Ready };
-        consumer.mounts = process.mounts_the_map();
+        consumer.mounts = process.mounts_the_map() || process.mounts_a_copy();
+        consumer.scheduled = Some(process.made);
         consumer.nudged.clone_from(&process.nudged);
         consumer.owner = self.owner(&process.name);
         if need.svids && process.role != Role::EtcdPeer {

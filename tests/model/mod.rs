@@ -9,6 +9,7 @@ mod api;
 mod applications;
 mod chance;
 mod command;
+mod copies;
 mod cut;
 mod handshakes;
 mod life;
@@ -27,6 +28,7 @@ use mtls::rotation::{Limits, RecordData, Strategy, Trio};
 use applications::App;
 pub use chance::Chance;
 pub use command::{LIMITS, block_on, command, go, request, restart};
+use copies::Copies;
 pub use cut::Cut;
 pub use handshakes::CLOCKS;
 use handshakes::Handshakes;
@@ -106,10 +108,10 @@ pub struct Model {
     strange: Vec<Certificate>,
     /// The roots that the annotation names as this mesh's own.
     pub noted: Vec<Fingerprint>,
-    /// `caBundle`s, and what the operator distributes to the file era.
+    /// `caBundle`s, and the copies of the file era.
     webhook: Vec<Certificate>,
     conversion: Vec<Certificate>,
-    distributed: Vec<Certificate>,
+    pub copies: Copies,
     /// Since when a fence stands.
     fenced: Option<Timestamp>,
     locked: bool,
@@ -220,7 +222,7 @@ impl Model {
             noted: Vec::new(),
             webhook: held.clone(),
             conversion: held.clone(),
-            distributed: held,
+            copies: Copies::new(&held, now),
             fenced: None,
             locked: false,
             killed: false,
@@ -251,6 +253,7 @@ impl Model {
                 None => break,
             }
             self.run_sentries();
+            self.run_copies();
             self.run_pods();
             self.roll_out();
         }
@@ -261,7 +264,7 @@ impl Model {
     fn next_event(&self) -> Option<Timestamp> {
         let processes = self.processes.iter().filter_map(Process::next);
         let sentries = self.sentries.iter().filter_map(Sentry::next);
-        let apps = self.apps.iter().filter_map(App::next);
+        let apps = self.apps.iter().filter_map(App::next).chain(self.copies.next());
         processes.chain(sentries).chain(apps).chain(self.rollouts.iter().map(|(at, _)| *at)).min()
     }
 

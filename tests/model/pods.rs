@@ -70,6 +70,11 @@ impl Process {
         [Some(self.renews), self.gone, self.refresh].into_iter().flatten().min()
     }
 
+    /// Whether it is a sidecar that mounts the copy of its namespace.
+    pub fn mounts_a_copy(&self) -> bool {
+        self.watcher != Watcher::NoMount && matches!(self.role, Role::Sidecar { era: Era::File, .. })
+    }
+
     /// Whether its pod mounts the `ConfigMap`, so that its kubelet can be nudged.
     pub fn mounts_the_map(&self) -> bool {
         self.watcher != Watcher::NoMount && !self.is_sidecar() && self.role != Role::EtcdPeer
@@ -100,7 +105,7 @@ impl Model {
     }
 
     fn refresh(&mut self, index: usize) {
-        let fresh = if self.processes[index].is_sidecar() { &self.distributed } else { &self.config_map };
+        let fresh = if self.processes[index].is_sidecar() { &self.copies.mounted() } else { &self.config_map };
         let process = &mut self.processes[index];
         process.refresh = None;
         if process.mount == *fresh {
@@ -124,8 +129,7 @@ impl Model {
             Role::Injector => self.webhook = held,
             Role::Operator => {
                 self.conversion.clone_from(&held);
-                self.distributed = held;
-                self.remount();
+                self.operator_holds(&held);
             }
             _ => {}
         }
@@ -210,7 +214,7 @@ impl Model {
         let injectors: Vec<usize> =
             (0..self.processes.len()).filter(|i| self.processes[*i].role == Role::Injector).collect();
         let injected = self.processes[*self.chance.from(&injectors)].held.clone();
-        let (now, config_map, distributed) = (self.now, self.config_map.clone(), self.distributed.clone());
+        let (now, config_map, distributed) = (self.now, self.config_map.clone(), self.copies.mounted());
         let process = &mut self.processes[index];
         let fresh = match process.role {
             Role::Sidecar { era: Era::Env, .. } => injected,
@@ -253,7 +257,8 @@ impl Model {
                 sentry.refresh(refresh);
             }
         }
-        for process in self.processes.iter_mut().filter(|p| p.mounts_the_map() && pods.contains(&p.name)) {
+        let mounts = |p: &&mut Process| p.mounts_the_map() || p.mounts_a_copy();
+        for process in self.processes.iter_mut().filter(mounts).filter(|p| pods.contains(&p.name)) {
             process.nudged = Some(mark.clone());
             let refresh = now + chance.seconds(0, 1);
             if !is_lost {

@@ -1,0 +1,137 @@
+//! The file era: the source of its trust bundle, and the wait until every namespace has the new root.
+//!
+//! # Why
+//! A pod mounts what its namespace has when it is born. So an append, a prune and a wave of restarts wait for the copies,
+//! not only for those that hold the root today. No total bounds that wait, since a distributor takes minutes for many
+//! namespaces; standing still does (dapr-facts §12).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::next::Step;
+use super::safety::Break;
+use super::{Goal, Move, Need, Strategy};
+use crate::mesh::{DISTRIBUTED, Observed, Propagation};
+
+/// A distributor that has written nothing for so long stands still: while it works it writes five copies a second.
+const STANDSTILL: SignedDuration = SignedDuration::from_secs(60);
+
+/// The write that the source needs, once both objects carry the trust bundle: what was retired leaves it, and what else
+/// is in it stays.
+pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
+    let source = seen.trust_source.as_ref().filter(|_| goal.is_recorded())?;
+    let mut anchors = seen.published.own_anchors();
+    let is_retired = |anchor| goal.knows(anchor) && !anchors.contains(anchor);
+    let is_right =
+        anchors.iter().all(|anchor| source.anchors.contains(anchor)) && !source.anchors.iter().any(is_retired);
+    if is_right {
+        return None;
+    }
+    let strangers = source.anchors.iter().filter(|anchor| !anchors.contains(anchor) && !goal.knows(anchor));
+    let strangers: Vec<_> = strangers.cloned().collect();
+    anchors.extend(strangers);
+    Some(Move::PublishSource { anchors })
+}
+
+/// Whether there is anything to wait for in a mesh: somebody mounts the trust bundle, or may.
+pub(super) fn is_there(seen: &Observed) -> bool {
+    seen.trust_source.is_some() || seen.has_file_era()
+}
+
+/// The wait for copies that are behind, as long as their distributor is at work.
+pub(super) fn wait(goal: &Goal, seen: &Observed, waited: SignedDuration) -> Option<Step> {
+    let moved = seen.distribution.proven()?.moved;
+    let is_at_work = waited.min(seen.now.duration_since(moved)) < STANDSTILL;
+    (is_at_work && !seen.behind().is_empty()).then(|| {
+        let what = format!("ConfigMap `{DISTRIBUTED}` to carry the new root in every namespace");
+        Step::Wait(what, need(goal, seen))
+    })
+}
+
+/// What is looked at meanwhile: the copies, and the sidecars that mount a right one.
+pub(super) fn need(goal: &Goal, seen: &Observed) -> Need {
+    Need { distribution: true, holds: goal.target.issuer_alone(seen), ..Need::default() }
+}
+
+/// The copies that are behind, which new pods would mount.
+pub(super) fn behind(seen: &Observed) -> Option<Break> {
+    const NAMED: usize = 3;
+    if let Some(why) = seen.distribution.why_not() {
+        return Some(unready(format!("of the namespaces is not seen: {why}")));
+    }
+    let behind = seen.behind();
+    let named = behind.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = match behind.len().checked_sub(NAMED)? {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let distribution = seen.distribution.proven()?;
+    let idle = seen.now.duration_since(distribution.moved);
+    let who = distribution.distributor().map_or_else(|| "whoever copies it".to_owned(), ToString::to_string);
+    let trouble = distribution.trouble.as_ref().map_or_else(String::new, |trouble| format!("; {trouble}"));
+    let why = format!(
+        "does not carry the new root in {} namespaces ({named}{more}): {who} has written nothing for {idle:#}{trouble}",
+        behind.len()
+    );
+    Some(unready(why))
+}
+
+fn unready(why: String) -> Break {
+    Break {
+        consumer: format!("`{DISTRIBUTED}`"),
+        role: "ConfigMap",
+        why,
+        restart: None,
+        is_control_plane: true,
+        may_pass: false,
+        is_unseen: true,
+        may_be_allowed: false,
+    }
+}
+
+/// How fast copies come, measured from the first look that found some missing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    since: Timestamp,
+    from: usize,
+    last: Propagation,
+}
+
+/// How far the trust bundle has been copied, how fast, and how long the rest takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// So many namespaces have it.
+    pub done: usize,
+    /// So many should.
+    pub total: usize,
+    /// So many a minute got it, and so long the rest takes at that pace; `None`: that is not known yet.
+    pub pace: Option<(i64, SignedDuration)>,
+}
+
+impl Pace {
+    /// What has changed since the last look, if something has.
+    pub(super) fn follow(pace: &mut Option<Self>, seen: &Observed) -> Option<Progress> {
+        let now = seen.propagation()?;
+        let Propagation { done, total } = now;
+        let Some(known) = pace else {
+            if done == total {
+                return None;
+            }
+            *pace = Some(Self { since: seen.now, from: done, last: now });
+            return Some(Progress { done, total, pace: None });
+        };
+        if known.last == now {
+            return None;
+        }
+        known.last = now;
+        let took = seen.now.duration_since(known.since).as_secs();
+        let count = |namespaces: usize| i64::try_from(namespaces).unwrap_or(i64::MAX);
+        let (copied, rest) = (count(done.saturating_sub(known.from)), count(total - done));
+        let pace = || (copied * 60 / took, SignedDuration::from_secs(rest * took / copied));
+        Some(Progress { done, total, pace: (took > 0 && copied > 0).then(pace) })
+    }
+}
+
+/// Whether a strategy's next step depends on what new pods would mount.
+pub(super) fn matters(goal: &Goal) -> bool {
+    matches!(goal.strategy, Strategy::Append | Strategy::Prune)
+}

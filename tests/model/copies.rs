@@ -1,0 +1,134 @@
+//! The file era: whoever distributes the trust bundle copies it into one namespace after the other, in no order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mtls::mesh::{Answer, Distribution, Distributor, Observed, TrustCopy, TrustSource, Version, is_of_file_era};
+use mtls::pki::Certificate;
+
+use super::Model;
+
+/// Where the sidecars are, and where nobody is.
+const NAMESPACES: [&str; 4] = ["apps", "quiet-1", "quiet-2", "quiet-3"];
+
+/// The copies, and those that are on their way.
+pub struct Copies {
+    held: BTreeMap<&'static str, (Vec<Certificate>, Timestamp)>,
+    coming: Vec<(Timestamp, &'static str)>,
+    wanted: Vec<Certificate>,
+    moved: Timestamp,
+    /// What the Secret carries that is copied; `None`: the operator copies what it holds.
+    pub source: Option<Vec<Certificate>>,
+    version: u64,
+    /// Whether whoever copies does nothing for now.
+    pub stuck: bool,
+}
+
+impl Copies {
+    pub fn new(anchors: &[Certificate], now: Timestamp) -> Self {
+        Self {
+            held: NAMESPACES.map(|namespace| (namespace, (anchors.to_vec(), now))).into(),
+            coming: Vec::new(),
+            wanted: anchors.to_vec(),
+            moved: now,
+            source: None,
+            version: 1,
+            stuck: false,
+        }
+    }
+
+    pub fn next(&self) -> Option<Timestamp> {
+        self.coming.iter().map(|(at, _)| *at).min().filter(|_| !self.stuck)
+    }
+
+    /// What a pod in the applications' namespace mounts.
+    pub fn mounted(&self) -> Vec<Certificate> {
+        self.held[NAMESPACES[0]].0.clone()
+    }
+}
+
+impl Model {
+    /// Somebody distributes through a Secret from now on.
+    pub fn distribute_from_a_source(&mut self) {
+        self.copies.source = Some(self.copies.wanted.clone());
+    }
+
+    /// The operator holds something else: it copies that, if it is the one who copies.
+    pub fn operator_holds(&mut self, anchors: &[Certificate]) {
+        if self.copies.source.is_none() {
+            self.distribute(anchors);
+        }
+    }
+
+    pub fn publish_source(&mut self, anchors: &[Certificate]) {
+        self.copies.source = Some(anchors.to_vec());
+        self.copies.version += 1;
+        self.distribute(anchors);
+    }
+
+    /// A pass of the distributor; one that is on its way goes on with what is wanted now.
+    fn distribute(&mut self, anchors: &[Certificate]) {
+        self.copies.wanted = anchors.to_vec();
+        self.copies.coming.clear();
+        for namespace in NAMESPACES {
+            let at = self.now + self.chance.seconds(0, 40);
+            self.copies.coming.push((at, namespace));
+        }
+    }
+
+    /// What is due.
+    pub fn run_copies(&mut self) {
+        let now = self.now;
+        if self.copies.stuck {
+            return;
+        }
+        let (due, coming): (Vec<_>, _) =
+            std::mem::take(&mut self.copies.coming).into_iter().partition(|(at, _)| *at <= now);
+        self.copies.coming = coming;
+        for (_, namespace) in due {
+            // It is encoded anew: compare sets.
+            let anchors: Vec<Certificate> = self.copies.wanted.iter().rev().cloned().collect();
+            if self.copies.held[namespace].0 == anchors {
+                continue;
+            }
+            self.copies.held.insert(namespace, (anchors, now));
+            self.copies.moved = now;
+            if namespace == NAMESPACES[0] {
+                self.note("the copy of the applications' namespace is new");
+                self.remount();
+            }
+        }
+    }
+
+    /// What a look finds of it.
+    pub fn see_copies(&self, asked: bool, seen: &mut Observed) {
+        if let Some(anchors) = self.copies.source.clone() {
+            let version = Version(self.copies.version.to_string());
+            seen.trust_source = Some(TrustSource { name: "dapr-root-ca.crt".to_owned(), anchors, version });
+        }
+        if asked {
+            let distributor = Some(match self.copies.source {
+                Some(_) => Distributor::TrustManager("trust".to_owned()),
+                None => Distributor::Operator,
+            });
+            let copy = |(anchors, since): &(Vec<Certificate>, Timestamp)| TrustCopy {
+                anchors: anchors.clone().into(),
+                since: *since,
+                distributor: distributor.clone(),
+                immutable: false,
+                leaving: false,
+            };
+            let copies = self.copies.held.iter().map(|(name, held)| ((*name).to_owned(), copy(held))).collect();
+            seen.distribution =
+                Answer::Proven(Arc::new(Distribution { copies, moved: self.copies.moved, trouble: None }));
+        }
+        seen.settle_files();
+        let unserved: Vec<bool> = seen.consumers.iter().map(|consumer| seen.is_unserved(consumer)).collect();
+        for (consumer, unserved) in seen.consumers.iter_mut().zip(unserved) {
+            if unserved && is_of_file_era(consumer) {
+                consumer.holds = Answer::NotAsked;
+            }
+        }
+    }
+}
