@@ -600,7 +600,7 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__prune)
-            opts="-o -k -n -q -v -y -h --force --dry-run --timeout --propagation-wait --fence --ignore-owners --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            opts="-o -k -n -q -v -y -h --force --dry-run --timeout --propagation-wait --fence --trust-source --ignore-owners --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -620,6 +620,10 @@ _mtls() {
                     ;;
                 --fence)
                     COMPREPLY=($(compgen -W "auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                --trust-source)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -690,7 +694,7 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__renew__subcmd__certificate)
-            opts="-o -k -n -q -v -y -h --private-key --ca-root-certificate --issuer-public-certificate --issuer-private-key --valid-until --trust-domain --strategy --restart --max-parallel --dry-run --resume --abort --if-expires-within --timeout --propagation-wait --fence --ignore-owners --expect-trust-domain --expect-root --root-key-out --output-dir --force --image-variant --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            opts="-o -k -n -q -v -y -h --private-key --ca-root-certificate --issuer-public-certificate --issuer-private-key --valid-until --trust-domain --strategy --restart --max-parallel --dry-run --resume --abort --if-expires-within --timeout --propagation-wait --fence --trust-source --ignore-owners --expect-trust-domain --expect-root --root-key-out --output-dir --force --image-variant --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -746,6 +750,10 @@ _mtls() {
                     ;;
                 --fence)
                     COMPREPLY=($(compgen -W "auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                --trust-source)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --expect-trust-domain)
@@ -934,7 +942,7 @@ _mtls() {
             return 0
             ;;
         mtls__subcmd__restore)
-            opts="-o -k -n -q -v -y -h --dry-run --timeout --propagation-wait --fence --ignore-owners --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
+            opts="-o -k -n -q -v -y -h --dry-run --timeout --propagation-wait --fence --trust-source --ignore-owners --output --no-headers --kubernetes --certs-dir --self-hosted --kubeconfig --context --namespace --as --as-group --request-timeout --color --quiet --verbose --yes --log-as-json --runtime-path --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -950,6 +958,10 @@ _mtls() {
                     ;;
                 --fence)
                     COMPREPLY=($(compgen -W "auto never" -- "${cur}"))
+                    return 0
+                    ;;
+                --trust-source)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)

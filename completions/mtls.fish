@@ -146,6 +146,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l timeout 
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l trust-source -d 'The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l expect-trust-domain -d 'Stops before any write unless this is the mesh\'s trust domain' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
@@ -200,6 +201,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l timeout -d 'How
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l trust-source -d 'The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l expect-trust-domain -d 'Stops before any write unless this is the mesh\'s trust domain' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
@@ -254,6 +256,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l timeout -d 'How long e
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l trust-source -d 'The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l expect-trust-domain -d 'Stops before any write unless this is the mesh\'s trust domain' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
@@ -308,6 +311,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l timeout -d 'How lon
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l trust-source -d 'The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l expect-trust-domain -d 'Stops before any write unless this is the mesh\'s trust domain' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l expect-root -d 'Stops before any write unless the root in use has this SHA-256 fingerprint' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l root-key-out -d 'Keeps the key of a new root in this file, written before the first change; it is dropped otherwise' -r -F
@@ -346,6 +350,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand prune" -l timeout -d 'How long
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand prune" -l trust-source -d 'The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces' -r
 complete -c mtls -n "__fish_mtls_using_subcommand prune" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'
 yaml\t'The same as YAML'"
@@ -375,6 +380,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand restore" -l timeout -d 'How lo
 complete -c mtls -n "__fish_mtls_using_subcommand restore" -l propagation-wait -d 'How long to wait for each proof that a process took what was published' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restore" -l fence -d 'Whether Sentry\'s right to overwrite the pair is taken away during the trust write' -r -f -a "auto\t'Where the caller may'
 never\t'Never: waits for Sentry to be at rest instead'"
+complete -c mtls -n "__fish_mtls_using_subcommand restore" -l trust-source -d 'The Secret that a distributor copies into the `ConfigMaps` `dapr-root-ca.crt` of all namespaces' -r
 complete -c mtls -n "__fish_mtls_using_subcommand restore" -s o -l output -d 'The form of the result on stdout' -r -f -a "table\t'For people'
 json\t'One JSON document, as described in docs/schema'
 yaml\t'The same as YAML'"

@@ -1,5 +1,6 @@
 //! The documents that programs read are as `docs/schema` describes them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mtls::mesh::{
-    Answer, Consumer, Dependent, Dependents, Era, Finding, Layer, LayerKind, Observed, Recorded, Role, Severity,
-    Workload, WorkloadKind,
+    Answer, Consumer, Dependent, Dependents, Distribution, Era, Finding, Layer, LayerKind, Observed, Recorded, Role,
+    Severity, TrustCopy, Workload, WorkloadKind,
 };
 use mtls::pki::{Certificate, Issuer, PrivateKey, TrustBundle, Validity, root};
 use mtls::report::expiry::Expiry;
@@ -50,6 +51,7 @@ fn documents_of_a_cluster_follow_their_schemas() {
     let status = Status::new(&seen, &layers, &findings, Some(&record));
     let status = serde_json::to_value(&status).expect("it serialises");
     check("status", &status);
+    assert_eq!(status["fileEra"], json!({ "namespaces": 1, "current": 1 }));
     assert_eq!(status["services"][0]["name"], "dapr-sentry");
     assert_eq!(status["certificates"][0]["consumers"][0]["restart"], "deploy/cart");
     let blocked = Blocked { workload: "shop/job/import".to_owned(), why: "its next run".to_owned() };
@@ -96,6 +98,8 @@ fn cluster() -> (Observed, Vec<Layer>) {
         in_use: false,
         dependents: Dependents::These(vec![Dependent::from(&sidecar)]),
     }];
+    let copy = TrustCopy { anchors: Arc::from([]), since: now, distributor: None, immutable: false, leaving: false };
+    let copies = BTreeMap::from([("shop".to_owned(), copy)]);
     let mut seen = Observed {
         now,
         consumers: vec![sidecar],
@@ -113,6 +117,7 @@ fn cluster() -> (Observed, Vec<Layer>) {
             complete: true,
             blocker: None,
         }],
+        distribution: Answer::Proven(Arc::new(Distribution { copies, ..Distribution::default() })),
         ..Observed::default()
     };
     seen.identity.server.push_str("https://127.0.0.1:6443");

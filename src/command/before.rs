@@ -3,7 +3,7 @@
 
 use crate::cli::{Global, RenewArgs};
 use crate::error::Error;
-use crate::mesh::{Dependent, Observed, Owner, names, refusing};
+use crate::mesh::{DISTRIBUTED, Dependent, Observed, Owner, names, refusing};
 use crate::pki::{Certificate, Fingerprint};
 use crate::rotation::safety::Break;
 use crate::rotation::{Goal, Move, blocked, due, obstacles};
@@ -145,6 +145,18 @@ pub fn unplanned(goal: &Goal, seen: &Observed, moves: &[Move], ui: &Ui) {
         ui.warn(&format!(
             "{due} applications are due, and restarted only once the injector is proven to give new pods what is published"
         ));
+    }
+}
+
+/// Names the copies of the file era that their distributor leaves as they are: pods that are born there hold older trust.
+pub fn left_alone(seen: &Observed, ui: &Ui) {
+    const NAMED: usize = 10;
+    let hindered = seen.hindered();
+    for (namespace, why) in hindered.iter().take(NAMED) {
+        ui.warn(&format!("ConfigMap {namespace}/{DISTRIBUTED} does not carry what is published, and {why}"));
+    }
+    if hindered.len() > NAMED {
+        ui.warn(&format!("and {} more; `mtls status -k` names them all", hindered.len() - NAMED));
     }
 }
 

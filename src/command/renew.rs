@@ -355,6 +355,7 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
         .restarted(ended.services, ended.applications)
         .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
+    before::left_alone(&ended.seen, ui);
     banner::lines(&ended.seen, &layers(&ended.seen)).iter().try_for_each(|line| ui.dapr_line(&args.show, line))?;
     say_when_to_prune(goal, &ended.seen, ui);
     finished(&left, ended.moves)
@@ -381,6 +382,7 @@ fn waiting(args: &RenewArgs, goal: &Goal, ended: &Run, breaks: &[Break], ui: &Ui
         .restarted(ended.services.clone(), ended.applications.clone())
         .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
+    before::left_alone(&ended.seen, ui);
     let error = Error::new(
         Kind::Unfinished,
         "not everybody holds the new root yet, so the issuer was not switched; calls go on",

@@ -15,7 +15,7 @@ use crate::ui::Ui;
 /// Runs the command.
 pub async fn run(args: &StatusArgs, global: &Global, ui: &Ui) -> Result<(), Error> {
     let mut place = Place::open(global, None, ui).await?;
-    let need = Need { consumers: true, control_plane: true, owners: true, ..Need::default() };
+    let need = Need { consumers: true, control_plane: true, owners: true, distribution: true, ..Need::default() };
     let sight = Sight::of(&mut place, &need).await?;
     let recorded = sight.recorded();
     let findings = findings(&sight.seen, &sight.layers, recorded.as_ref());

@@ -77,10 +77,14 @@ impl Kubernetes {
             self.known.applications = applications::behind(pods, listed, &self.which);
         }
         observed.applications.clone_from(&self.known.applications);
-        if need.distribution {
+        if need.distribution && (observed.trust_source.is_some() || observed.has_file_era()) {
             let follows = self.writing.is_some();
             let Known { copies, interned, .. } = &mut self.known;
             observed.distribution = copies.look(&self.connection.api, follows, interned).await;
+            if let Answer::Forbidden(grant) = &observed.distribution {
+                let what = "how far the file era's trust bundle has come".to_owned();
+                observed.denied.push(Denied { what, grant: grant.clone() });
+            }
             self.look_into_the_distributor(&mut observed).await;
         }
         observed.settle_files();

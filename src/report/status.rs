@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::certificates::{self, CertificateReport};
 use super::{Place, table};
-use crate::mesh::{Finding, Layer, Observed, Phase, Recorded, Workload};
+use crate::mesh::{DISTRIBUTED, Finding, Layer, Observed, Phase, Recorded, Workload};
 use crate::text::one_line;
 
 /// The report, version 1 (docs/schema/status.json).
@@ -20,6 +20,7 @@ pub struct Status {
     services: Vec<Service>,
     certificates: Vec<CertificateReport>,
     consumers: Consumers,
+    file_era: Option<FileEra>,
     rotation: Option<Rotation>,
     findings: Vec<FindingReport>,
     #[serde(skip)]
@@ -47,6 +48,14 @@ struct Service {
 struct Consumers {
     complete: bool,
     seen: usize,
+}
+
+/// How many namespaces have a copy of the trust bundle that carries what is published, of those that should.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileEra {
+    namespaces: usize,
+    current: usize,
 }
 
 /// The last rotation.
@@ -78,6 +87,7 @@ impl Status {
             services: seen.control_plane.iter().map(|workload| Service::new(workload, seen)).collect(),
             certificates: layers.iter().map(|layer| CertificateReport::new(layer, seen.now)).collect(),
             consumers: Consumers { complete: seen.consumers_complete, seen: seen.consumers.len() },
+            file_era: seen.propagation().map(|far| FileEra { namespaces: far.total, current: far.done }),
             rotation: record.map(|record| Rotation {
                 open: record.open,
                 strategy: record.strategy,
@@ -110,6 +120,11 @@ impl Status {
         }
         if !self.certificates.is_empty() {
             parts.push(certificates::table(&self.certificates, headers));
+        }
+        if let Some(FileEra { namespaces, current }) = self.file_era {
+            parts.push(format!(
+                "File era: ConfigMap {DISTRIBUTED} is up to date in {current} of {namespaces} namespaces"
+            ));
         }
         parts.join("\n\n")
     }

@@ -89,9 +89,9 @@ pub(super) fn has(goal: &Goal) -> bool {
 }
 
 /// `all`, the first three by name; `None`: there are none.
-fn in_short(all: &[String]) -> Option<String> {
+pub(super) fn in_short<T: AsRef<str>>(all: &[T]) -> Option<String> {
     const NAMED: usize = 3;
-    let names = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let names = all.iter().take(NAMED).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     match all.len().checked_sub(NAMED) {
         None | Some(0) => (!all.is_empty()).then_some(names),
         Some(more) => Some(format!("{names} and {more} more")),

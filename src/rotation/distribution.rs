@@ -7,6 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::applications::in_short;
 use super::next::Step;
 use super::safety::Break;
 use super::{Goal, Move, Need, Strategy};
@@ -32,11 +33,6 @@ pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     Some(Move::PublishSource { anchors })
 }
 
-/// Whether there is anything to wait for in a mesh: somebody mounts the trust bundle, or may.
-pub(super) fn is_there(seen: &Observed) -> bool {
-    seen.trust_source.is_some() || seen.has_file_era()
-}
-
 /// The wait for copies that are behind, as long as their distributor is at work.
 pub(super) fn wait(goal: &Goal, seen: &Observed, waited: SignedDuration) -> Option<Step> {
     let moved = seen.distribution.proven()?.moved;
@@ -54,22 +50,17 @@ pub(super) fn need(goal: &Goal, seen: &Observed) -> Need {
 
 /// The copies that are behind, which new pods would mount.
 pub(super) fn behind(seen: &Observed) -> Option<Break> {
-    const NAMED: usize = 3;
     if let Some(why) = seen.distribution.why_not() {
         return Some(unready(format!("of the namespaces is not seen: {why}")));
     }
     let behind = seen.behind();
-    let named = behind.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = match behind.len().checked_sub(NAMED)? {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let named = in_short(&behind)?;
     let distribution = seen.distribution.proven()?;
     let idle = seen.now.duration_since(distribution.moved);
     let who = distribution.distributor().map_or_else(|| "whoever copies it".to_owned(), ToString::to_string);
     let trouble = distribution.trouble.as_ref().map_or_else(String::new, |trouble| format!("; {trouble}"));
     let why = format!(
-        "does not carry the new root in {} namespaces ({named}{more}): {who} has written nothing for {idle:#}{trouble}",
+        "does not carry the new root in {} namespaces ({named}): {who} has written nothing for {idle:#}{trouble}",
         behind.len()
     );
     Some(unready(why))

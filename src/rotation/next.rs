@@ -142,7 +142,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         consumers: prunes || applications || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
         everyone: proves || applications || goal.former(seen).is_some(),
         applications,
-        distribution: mounts && distribution::is_there(seen),
+        distribution: mounts || published,
         served: published || prunes,
         held: published || proves || applications,
         svids: prunes && !published,

@@ -7,6 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::{Request, Response, StatusCode};
+use futures::StreamExt as _;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use jiff::Timestamp;
 use kube::client::Body;
 use mtls::kubernetes::{Connection, Kubernetes, Writing};
@@ -52,6 +57,7 @@ impl Seen {
     pub fn line(&self) -> String {
         let short = self.path.rsplit_once("/namespaces/").map_or(self.path.as_str(), |(_, rest)| rest);
         let short = short.split_once('/').map_or(short, |(_, rest)| rest);
+        let short = if self.query.contains("watch=1") { "configmaps?watch" } else { short };
         let dry = if self.query.contains("dryRun=All") { " dry" } else { "" };
         format!("{} {}{dry}", self.method, short.trim_start_matches('/'))
     }
@@ -70,9 +76,20 @@ struct State {
     versions: u64,
     /// Changes to an object by somebody else, each time it is read.
     alive: Vec<(String, Alive)>,
+    /// Who watches the copies of the file era.
+    watchers: Vec<UnboundedSender<String>>,
 }
 
 type Alive = fn(&mut Value, Timestamp);
+
+impl State {
+    fn tell(&mut self, path: &str, kind: &str) {
+        if path.ends_with("/configmaps/dapr-root-ca.crt") {
+            let line = json!({ "type": kind, "object": self.objects.get(path) }).to_string() + "\n";
+            self.watchers.retain(|watcher| watcher.unbounded_send(line.clone()).is_ok());
+        }
+    }
+}
 
 /// The server. Clones are the same one.
 #[derive(Clone)]
@@ -120,6 +137,7 @@ impl ApiServer {
             object["metadata"]["namespace"] = json!(rest.split('/').next().unwrap());
         }
         state.objects.insert(path.to_owned(), object);
+        state.tell(path, "MODIFIED");
     }
 
     pub fn get(&self, path: &str) -> Value {
@@ -127,7 +145,9 @@ impl ApiServer {
     }
 
     pub fn remove(&self, path: &str) {
-        self.state.lock().unwrap().objects.remove(path);
+        let mut state = self.state.lock().unwrap();
+        state.tell(path, "DELETED");
+        state.objects.remove(path);
     }
 
     /// The next `times` requests whose line contains `what` go wrong.
@@ -169,7 +189,7 @@ impl ApiServer {
         START.parse::<Timestamp>().unwrap() + self.started.elapsed()
     }
 
-    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Answer>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.map_err(std::io::Error::other)?;
         let seen = Seen {
@@ -184,18 +204,21 @@ impl ApiServer {
             Some(Fault::LostRequest) => return Err(std::io::ErrorKind::ConnectionReset.into()),
             Some(Fault::Refused) => return Err(std::io::Error::other("client error (Connect)")),
             Some(Fault::ServerError) => {
-                return Ok(self.status(StatusCode::INTERNAL_SERVER_ERROR, "failed calling webhook"));
+                return Ok(whole(self.status(StatusCode::INTERNAL_SERVER_ERROR, "failed calling webhook")));
             }
-            Some(Fault::Gone) => return Ok(self.status(StatusCode::GONE, "the continue token is too old")),
+            Some(Fault::Gone) => return Ok(whole(self.status(StatusCode::GONE, "the continue token is too old"))),
             Some(Fault::Silent) => std::future::pending().await,
-            Some(Fault::Forbidden) => return Ok(self.status(StatusCode::FORBIDDEN, "forbidden: no such right")),
+            Some(Fault::Forbidden) => return Ok(whole(self.status(StatusCode::FORBIDDEN, "forbidden: no such right"))),
             Some(Fault::Busy(seconds)) => {
                 let mut response = self.status(StatusCode::TOO_MANY_REQUESTS, "too many requests");
                 response.headers_mut().insert("retry-after", seconds.into());
-                return Ok(response);
+                return Ok(whole(response));
             }
             Some(Fault::WrittenBefore(key)) => self.write_as_somebody(&seen.path, key),
             Some(Fault::LostAnswer | Fault::Late(_)) | None => {}
+        }
+        if seen.query.contains("watch=1") {
+            return Ok(self.watch());
         }
         let response = self.carry_out(&seen);
         if let Some(Fault::Late(seconds)) = fault {
@@ -204,7 +227,15 @@ impl ApiServer {
         if fault == Some(Fault::LostAnswer) {
             return Err(std::io::ErrorKind::ConnectionReset.into());
         }
-        Ok(response)
+        Ok(whole(response))
+    }
+
+    /// An answer that never ends: a line for each change from now on.
+    fn watch(&self) -> Response<Answer> {
+        let (sender, receiver) = unbounded();
+        self.state.lock().unwrap().watchers.push(sender);
+        let lines = receiver.map(|line| Ok::<_, std::io::Error>(Frame::data(line.into_bytes().into())));
+        Response::new(StreamBody::new(lines).map_err(Into::into).boxed_unsync())
     }
 
     fn note(&self, seen: &Seen) -> Option<Fault> {
@@ -236,6 +267,7 @@ impl ApiServer {
         let body: Value = serde_json::from_str(&seen.body).unwrap_or_default();
         let dry_run = seen.query.contains("dryRun=All");
         match seen.method.as_str() {
+            "GET" if seen.query.contains("watch=refused") => self.status(StatusCode::FORBIDDEN, "no watch here"),
             "GET" => self.read(&seen.path, &seen.query),
             "POST" if seen.path.ends_with("/selfsubjectreviews") => {
                 self.ok(&json!({ "status": { "userInfo": { "username": "tester" } } }))
@@ -283,10 +315,15 @@ impl ApiServer {
         let plural = path.rsplit('/').next().unwrap();
         let api = path.split("/namespaces/").next().unwrap().trim_end_matches(&format!("/{plural}"));
         let everywhere = !path.contains("/namespaces/");
-        if ["pods", "deployments", "statefulsets", "daemonsets", "secrets"].contains(&plural) {
+        if ["pods", "deployments", "statefulsets", "daemonsets", "secrets", "configmaps", "leases"].contains(&plural) {
+            let name = query.split('&').find_map(|part| part.strip_prefix("fieldSelector=metadata.name"));
+            let name = name.map(|name| name.trim_start_matches("%3D").trim_start_matches('='));
+            let named = |key: &str| name.is_none_or(|name| key.ends_with(&format!("/{name}")));
             let listed = |key: &&String| {
                 let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent);
-                parent == path || (everywhere && key.starts_with(api) && parent.ends_with(&format!("/{plural}")))
+                named(key)
+                    && (parent == path
+                        || (everywhere && key.starts_with(api) && parent.ends_with(&format!("/{plural}"))))
             };
             let number = |name: &str| -> Option<usize> {
                 query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
@@ -295,7 +332,8 @@ impl ApiServer {
             let mut all = state.objects.iter().filter(|(key, _)| listed(key)).map(|(_, object)| object).skip(from);
             let items: Vec<&Value> = all.by_ref().take(limit).collect();
             let next = all.next().map(|_| (from + limit).to_string()).unwrap_or_default();
-            return self.ok(&json!({ "metadata": { "continue": next }, "items": items }));
+            let version = state.versions.to_string();
+            return self.ok(&json!({ "metadata": { "continue": next, "resourceVersion": version }, "items": items }));
         }
         self.status(StatusCode::NOT_FOUND, "not found")
     }
@@ -335,6 +373,13 @@ impl ApiServer {
         let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.now()).unwrap();
         Response::builder().status(code).header("date", date).body(Body::from(body.to_string().into_bytes())).unwrap()
     }
+}
+
+/// What an answer carries, which may never come to its end.
+pub type Answer = UnsyncBoxBody<<Body as http_body::Body>::Data, Box<dyn std::error::Error + Send + Sync>>;
+
+fn whole(response: Response<Body>) -> Response<Answer> {
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
 }
 
 /// RFC 7396.

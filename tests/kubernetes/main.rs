@@ -9,6 +9,7 @@ mod applications;
 #[path = "../model/chance.rs"]
 mod chance;
 mod commands;
+mod distribution;
 mod fence;
 mod lock;
 mod looks;

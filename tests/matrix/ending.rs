@@ -15,7 +15,7 @@ impl Script {
     /// Whatever happened, the next commands bring it to an end, and then everybody talks to everybody.
     pub fn conclude(&mut self) {
         self.mesh.note("- nothing more happens");
-        (self.mesh.restless, self.mesh.flaky) = (false, None);
+        (self.mesh.restless, self.mesh.flaky, self.mesh.copies.stuck) = (false, None, false);
         for _ in 0..4 {
             self.pass(SignedDuration::from_secs(200));
             self.mend_applications();
@@ -78,12 +78,8 @@ impl Script {
             self.end(ended);
         }
         if self.is_open() {
+            self.pass(SignedDuration::from_secs(60));
             self.restart_everything();
-            // Why: what a pod of the file era holds nobody can see, and a pod that came since keeps an append waiting.
-            let of_files = self.mesh.pods(|role| matches!(role, Role::Sidecar { era: Era::File, .. }));
-            for pod in of_files {
-                self.mesh.die(&pod, SignedDuration::ZERO);
-            }
         }
     }
 }

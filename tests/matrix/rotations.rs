@@ -79,6 +79,8 @@ impl Script {
     }
 
     pub fn recover(&mut self) {
+        self.mesh.copies.stuck = false;
+        self.pass(SignedDuration::from_secs(60));
         self.restart_everything();
         self.pass(SignedDuration::from_hours(13));
         assert_eq!(self.mesh.refusals(), 0, "somebody refuses somebody after everything was restarted");

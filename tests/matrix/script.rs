@@ -61,12 +61,12 @@ impl Script {
     }
 
     fn act(&mut self) {
-        match self.chance.below(29) {
+        match self.chance.below(30) {
             0..6 => self.rotate(),
             6..9 => self.resume(),
             9 => self.abort(),
             10 => self.restart_services(),
-            11 | 25 => self.somebody_writes(),
+            11 | 25 | 29 => self.somebody_writes(),
             12 | 13 => self.restart_sidecars(),
             14 if self.chance.one_in(3) => self.replace(),
             14 => self.mesh.restart_control_plane(),
@@ -129,6 +129,13 @@ impl Script {
             2 | 3 if self.mesh.is_whole() => {
                 self.mesh.note("- another mesh's root is added");
                 self.mesh.federate();
+            }
+            5 if self.mesh.file_era => {
+                let stuck = !self.mesh.copies.stuck;
+                self.mesh.copies.stuck = stuck;
+                self.mesh
+                    .note(format!("- whoever copies the trust bundle is {}", if stuck { "stuck" } else { "at work" }));
+                self.mesh.count("distributors that stuck", stuck.into());
             }
             4 if self.mesh.is_whole() && !self.mesh.usurped && !self.is_open() => {
                 self.mesh.note("- somebody deletes the record");

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use rstest::rstest;
 
 use super::*;
-use crate::mesh::{Answer, Denied, Era, Published, Settings, Workload, WorkloadKind, layers};
+use crate::mesh::{
+    Answer, Denied, Distribution, Distributor, Era, Published, Settings, TrustCopy, TrustSource, Version, Workload,
+    WorkloadKind, layers,
+};
 use crate::pki::{Certificate, Issuer, PrivateKey, Validity, cross_sign, issuer, read_as_go, root};
 
 /// A generator that is the same in every run.
@@ -353,6 +356,45 @@ fn others_who_write_are_named() {
     let found = found(&seen, None);
     assert_eq!(found.len(), 3);
     assert!(found.iter().all(|finding| finding.severity == Severity::Warning), "{found:#?}");
+}
+
+#[test]
+fn a_source_that_lacks_an_anchor_and_copies_that_lag_are_named() {
+    let mut entropy = chance();
+    let [old, new] = [(); 2].map(|()| Ca::new(300, &mut entropy));
+    let mut seen = cluster(&[&new, &old], &new.issuer);
+    let source = TrustSource {
+        name: "dapr-root-ca.crt".to_owned(),
+        anchors: vec![old.root.clone()],
+        version: Version::default(),
+    };
+    seen.trust_source = Some(source);
+    let copy = |anchors: &[&Ca], immutable| TrustCopy {
+        anchors: anchors.iter().map(|ca| ca.root.clone()).collect(),
+        since: now(),
+        distributor: Some(Distributor::Operator),
+        immutable,
+        leaving: false,
+    };
+    let copies = [("a", copy(&[&old, &new], false)), ("b", copy(&[&old], false)), ("c", copy(&[&old], true))];
+    let copies = copies.map(|(name, copy)| (name.to_owned(), copy)).into();
+    seen.distribution = Answer::Proven(Arc::new(Distribution { copies, moved: now(), trouble: None }));
+    let said: Vec<String> = found(&seen, None).into_iter().map(|finding| finding.what).collect();
+    let short = new.root.fingerprint().short();
+    assert_eq!(
+        said,
+        [
+            format!("Secret `dapr-root-ca.crt` lacks the trust anchors {short}"),
+            "ConfigMap `dapr-root-ca.crt` carries what is published in 1 of 2 namespaces (not in b)".to_owned(),
+            "ConfigMap `c/dapr-root-ca.crt` does not carry what is published, and is immutable, so that nobody can \
+             change it: delete it, and it is made anew"
+                .to_owned(),
+        ]
+    );
+    seen.published.anchors = vec![old.root.clone()];
+    seen.published.chain.clone_from(&old.issuer.chain);
+    seen.published.key = Some(old.issuer.key.clone());
+    assert!(found(&seen, None).is_empty(), "an anchor more does no harm");
 }
 
 #[test]

@@ -1,0 +1,246 @@
+//! The file era on the in-memory API server: a distributor that copies, lags, stands still and leaves copies alone.
+
+use std::time::Duration;
+
+use super::apiserver::within;
+use mtls::rotation::{Run, Strategy};
+
+use super::*;
+
+const SOURCE: &str = "/api/v1/namespaces/dapr-system/secrets/dapr-root-ca.crt";
+const BUNDLE: &str = "/apis/trust.cert-manager.io/v1alpha1/bundles/trust";
+
+/// A mesh of the file era: a source, and a copy in each of these namespaces. Nobody has a sidecar.
+fn file_era(namespaces: &[&str]) -> ApiServer {
+    let (server, ca) = cluster();
+    server.remove("/api/v1/namespaces/shop/pods/server-1");
+    server.put(
+        SOURCE,
+        json!({ "metadata": {}, "data": { "ca.crt": STANDARD.encode(ca.trust.to_pem()), "more": "eA==" } }),
+    );
+    for namespace in namespaces {
+        put_copy(&server, namespace, &ca.trust.to_pem());
+    }
+    server
+}
+
+fn copy_at(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/configmaps/dapr-root-ca.crt")
+}
+
+fn put_copy(server: &ApiServer, namespace: &str, pem: &str) {
+    let labels = json!({ "trust.cert-manager.io/bundle": "trust" });
+    server.put(&copy_at(namespace), json!({ "metadata": { "labels": labels }, "data": { "ca.crt": pem } }));
+}
+
+/// What the source carries, in another order and with comments, as a distributor may write it.
+fn as_distributed(server: &ApiServer) -> String {
+    let source = STANDARD.decode(server.get(SOURCE)["data"]["ca.crt"].as_str().unwrap()).unwrap();
+    let source = String::from_utf8(source).unwrap();
+    let mut blocks: Vec<&str> = source.split_inclusive("-----END CERTIFICATE-----\n").collect();
+    blocks.reverse();
+    format!("# copied\n{}", blocks.concat())
+}
+
+/// A sidecar that mounts its trust anchors, given its node at that time, if it has one.
+fn mounting(server: &ApiServer, namespace: &str, scheduled: Option<Timestamp>) {
+    let condition = scheduled.map(|at| json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": at }));
+    server.put(
+        &format!("/api/v1/namespaces/{namespace}/pods/filed"),
+        json!({ "metadata": { "labels": { "dapr.io/app-id": "filed" }, "creationTimestamp": START },
+            "spec": { "nodeName": scheduled.map(|_| "n1"),
+                "volumes": [{ "name": "trust", "configMap": { "name": "dapr-root-ca.crt" } }],
+                "containers": [{ "name": "daprd", "image": "daprd:1.19.0", "env": [
+                    { "name": "DAPR_CONTROLPLANE_NAMESPACE", "value": NAMESPACE },
+                    { "name": "DAPR_TRUST_ANCHORS_FILE", "value": "/trust/ca.crt" }],
+                    "volumeMounts": [{ "name": "trust", "mountPath": "/trust" }] }] },
+            "status": { "phase": "Pending", "conditions": condition.into_iter().collect::<Vec<_>>() } }),
+    );
+}
+
+/// An append on this server, and what it told.
+async fn append(server: &ApiServer) -> (Run, Vec<String>) {
+    let mut mesh = server.mesh(true);
+    let seen = mesh.observe(&ALL).await.unwrap();
+    let request = Request { strategy: Some(Strategy::Append), ..renewal("append") };
+    let goal = choose(&request, &seen, None, &mut entropy()).unwrap().goal;
+    let mut record = Record::open(goal);
+    mesh.lock().await.unwrap();
+    mesh.save(&record).await.unwrap();
+    server.forget();
+    let limits =
+        Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(60), parallel: 10 };
+    let seen = mesh.observe(&ALL).await.unwrap();
+    let mut told = Vec::new();
+    let mut tell = |event| told.push(format!("{event:?}"));
+    let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut tell).await.unwrap();
+    mesh.unlock().await.unwrap();
+    (ended, told)
+}
+
+/// An append while somebody distributes.
+async fn append_beside(server: &ApiServer, distributor: impl Future<Output = ()>) -> (Run, Vec<String>) {
+    let both = Box::pin(async { tokio::join!(append(server), distributor).0 });
+    within(Duration::from_secs(600), both).await
+}
+
+async fn until(ready: impl Fn() -> bool) {
+    while !ready() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn source_is_written(server: &ApiServer) -> bool {
+    server.writes().iter().any(|write| write == "PATCH secrets/dapr-root-ca.crt")
+}
+
+/// How often the pair's Secret was written: with trust, then with the issuer.
+fn secret_writes(server: &ApiServer) -> usize {
+    server.writes().iter().filter(|write| *write == "PATCH secrets/dapr-trust-bundle").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_issuer_is_switched_once_every_namespace_has_the_new_root() {
+    let namespaces = ["a", "b", "c", "d"];
+    let server = file_era(&namespaces);
+    mounting(&server, "d", None);
+    let distributor = async {
+        until(|| source_is_written(&server)).await;
+        for namespace in namespaces {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            assert_eq!(secret_writes(&server), 1, "{namespace} has the old root alone");
+            put_copy(&server, namespace, &as_distributed(&server));
+        }
+    };
+    let (ended, told) = append_beside(&server, distributor).await;
+    assert!(matches!(&ended.outcome, Outcome::Done(left) if left.is_empty()), "{:?}", ended.outcome);
+    assert_eq!(secret_writes(&server), 2);
+    assert_eq!(server.get(SOURCE)["data"]["more"], "eA==", "another's key");
+    let progress: Vec<&String> = told.iter().filter(|line| line.contains("Propagated")).collect();
+    assert!(progress.iter().any(|line| line.contains("done: 3, total: 4") && line.contains("Some((")), "{progress:?}");
+    let log = server.log();
+    let lists = log.iter().filter(|seen| seen.path == "/api/v1/configmaps" && !seen.query.contains("watch")).count();
+    let watches = log.iter().filter(|seen| seen.query.contains("watch")).count();
+    assert_eq!((lists, watches), (1, 1), "minutes of waiting cost no further list");
+    assert!(
+        log.iter().filter(|seen| seen.path == "/api/v1/configmaps").all(|seen| seen.query.contains("fieldSelector"))
+    );
+    assert!(
+        !log.iter().any(|seen| seen.is_write() && seen.path.ends_with("configmaps/dapr-root-ca.crt")),
+        "a copy is written"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_not_watch_lists_again() {
+    let server = file_era(&["a"]);
+    server.fail("GET configmaps?watch", Fault::Forbidden, 100);
+    let distributor = async {
+        until(|| source_is_written(&server)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        put_copy(&server, "a", &as_distributed(&server));
+    };
+    let (ended, _) = append_beside(&server, distributor).await;
+    assert!(matches!(ended.outcome, Outcome::Done(_)), "{:?}", ended.outcome);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_distributor_that_stands_still_stops_it_where_calls_go_on() {
+    let server = file_era(&["a", "b"]);
+    let message = "error syncing bundle target ConfigMap b/dapr-root-ca.crt";
+    server.put(
+        BUNDLE,
+        json!({ "metadata": {}, "status": { "conditions": [
+            { "type": "Synced", "status": "False", "reason": "SyncConfigMapTargetFailed", "message": message }] } }),
+    );
+    let began = tokio::time::Instant::now();
+    let distributor = async {
+        until(|| source_is_written(&server)).await;
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        put_copy(&server, "a", &as_distributed(&server));
+    };
+    let (ended, _) = append_beside(&server, distributor).await;
+    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
+    let why = mtls::rotation::safety::in_words(&breaks);
+    assert!(why.contains("in 1 namespaces (b): trust-manager (Bundle trust) has written nothing for"), "{why}");
+    assert!(why.contains("SyncConfigMapTargetFailed") && why.contains(message), "{why}");
+    assert!(why.contains("kubectl get bundle trust -o yaml"), "{why}");
+    assert_eq!(secret_writes(&server), 1, "the issuer is the one before");
+    let took = began.elapsed().as_secs();
+    assert!((110..130).contains(&took), "a minute after the last write of the distributor: {took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_left_alone_stops_it_only_where_a_sidecar_mounts_it() {
+    for (mounted, reason) in
+        [(false, "is immutable"), (true, "is immutable"), (true, "belongs to Team x"), (true, "has no mark")]
+    {
+        let server = file_era(&["a", "b", "odd"]);
+        let mut copy = server.get(&copy_at("odd"));
+        match reason {
+            "is immutable" => copy["immutable"] = json!(true),
+            "has no mark" => copy["metadata"]["labels"] = json!({}),
+            _ => {
+                copy["metadata"]["labels"] = json!({});
+                copy["metadata"]["ownerReferences"] = json!([{ "kind": "Team", "name": "x", "controller": true }]);
+            }
+        }
+        server.put(&copy_at("odd"), copy);
+        if mounted {
+            mounting(&server, "odd", Some(START.parse().unwrap()));
+        }
+        let distributor = async {
+            until(|| source_is_written(&server)).await;
+            for namespace in ["a", "b"] {
+                put_copy(&server, namespace, &as_distributed(&server));
+            }
+        };
+        let (ended, _) = append_beside(&server, distributor).await;
+        assert_eq!(ended.seen.hindered().len(), 1, "it is named");
+        match ended.outcome {
+            Outcome::Done(_) => assert!(!mounted, "{reason}"),
+            Outcome::Blocked(breaks) => {
+                let why = mtls::rotation::safety::in_words(&breaks);
+                assert!(mounted && why.contains("sidecar odd/filed") && why.contains(reason), "{why}");
+                assert_eq!(secret_writes(&server), 1);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_may_come_and_go_meanwhile() {
+    let server = file_era(&["a", "goes"]);
+    let distributor = async {
+        until(|| source_is_written(&server)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        put_copy(&server, "a", &as_distributed(&server));
+        server.remove(&copy_at("goes"));
+        put_copy(&server, "new", &as_distributed(&server));
+    };
+    let (ended, _) = append_beside(&server, distributor).await;
+    assert!(matches!(ended.outcome, Outcome::Done(_)), "{:?}", ended.outcome);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_came_to_its_node_after_the_copy_was_right_is_proven_and_no_other() {
+    let server = file_era(&["a"]);
+    let start: Timestamp = START.parse().unwrap();
+    let mut mesh = server.mesh(true);
+    let need = || Need { distribution: true, everyone: true, ..ALL };
+    mesh.observe(&need()).await.unwrap();
+    let holds = async |mesh: &mut Kubernetes, scheduled| {
+        mounting(&server, "a", scheduled);
+        let seen = mesh.observe(&need()).await.unwrap();
+        let sidecar = seen.consumers.iter().find(|consumer| consumer.name == "a/filed").unwrap();
+        (sidecar.held.proven().is_some(), sidecar.mounts)
+    };
+    assert_eq!(holds(&mut mesh, Some(start)).await, (false, true), "it may have mounted another");
+    assert_eq!(holds(&mut mesh, Some(start + SignedDuration::from_secs(5))).await, (true, true));
+    assert_eq!(holds(&mut mesh, None).await, (true, true), "it mounts what is there when it gets a node");
+    put_copy(&server, "a", "");
+    assert_eq!(holds(&mut mesh, None).await, (false, false), "the copy is empty: a nudge would do harm");
+    server.remove(&copy_at("a"));
+    assert_eq!(holds(&mut mesh, None).await, (false, false), "there is no copy");
+}
