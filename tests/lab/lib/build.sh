@@ -10,6 +10,7 @@ build_all() {
     "-X github.com/dapr/dapr/pkg/buildinfo.version=$dapr_version -X github.com/dapr/kit/logger.DaprVersion=$dapr_version" \
     stablecomponents tool
   part helm build/helm "" "" tool
+  part trust-manager build/trust-manager "" "" tool
   part coredns build/coredns "" "" . coredns
   part tools tools "" "" ./...
   part app apps "" "" . app
@@ -53,18 +54,28 @@ build_images() {
   printf '%s\n' "$key" >"$images/.key"
 }
 
-# Dapr's own chart, out of the module. Its version there is 0.0.0.
+# Dapr's own chart, out of the module, and the one resource definition that trust-manager needs, out of its chart.
+# Dapr's version there is 0.0.0.
 build_chart() {
-  [[ $(cat "$lab_dir/chart/.key" 2>/dev/null) != "$dapr_version" ]] || return 0
-  local module
-  module=$(cd "$lab_src/build/dapr" && GOWORK=off go list -mod=readonly -m -f '{{.Dir}}' github.com/dapr/dapr)
+  local key module
+  key=$(cat "$bin"/.key-{dapr,helm,trust-manager} | sha256sum)
+  [[ $(cat "$lab_dir/chart/.key" 2>/dev/null) != "$key" ]] || return 0
+  module=$(module_dir dapr github.com/dapr/dapr)
   rm -rf "$lab_dir/chart"
   mkdir -p "$lab_dir/chart"
   cp -r "$module/charts/dapr" "$lab_dir/chart/dapr"
   chmod -R u+w "$lab_dir/chart"
   find "$lab_dir/chart" -name Chart.yaml -exec sed -i "s/0\.0\.0/$dapr_version/" {} +
-  printf '%s\n' "$dapr_version" >"$lab_dir/chart/.key"
+  module=$(module_dir trust-manager github.com/cert-manager/trust-manager)
+  # A Helm that was built this way takes the cluster for an old one.
+  "$bin/helm" template trust-manager "$module/deploy/charts/trust-manager" --kube-version "$kubernetes_version" \
+    --set crds.enabled=true -s templates/crd-trust.cert-manager.io_bundles.yaml >"$lab_dir/chart/bundle-crd.yaml" ||
+    die "the resource definition of trust-manager can't be made"
+  printf '%s\n' "$key" >"$lab_dir/chart/.key"
 }
+
+# module_dir PART MODULE: where Go keeps the module's files.
+module_dir() { (cd "$lab_src/build/$1" && GOWORK=off go list -mod=readonly -m -f '{{.Dir}}' "$2"); }
 
 # Changes when anything that a running lab was made from changes.
 lab_key() {

@@ -40,9 +40,9 @@ preflight() {
   case $(uname -m) in x86_64 | aarch64) ;; *) lacks+=("an x86_64 or aarch64 processor, not $(uname -m)") ;; esac
   if command -v go >/dev/null; then
     version=$(go env GOVERSION)
-    [[ $(printf '%s\n' go1.24.3 "$version" | sort -V | head -1) == go1.24.3 ]] || lacks+=("Go 1.24.3 or newer, not $version")
+    [[ $(printf '%s\n' go1.26.0 "$version" | sort -V | head -1) == go1.26.0 ]] || lacks+=("Go 1.26 or newer, not $version")
   else
-    lacks+=("Go 1.24.3 or newer")
+    lacks+=("Go 1.26 or newer")
   fi
   if missing_packages && ! command -v apt-get >/dev/null; then
     lacks+=("these Debian packages, or apt-get to install them: ${packages[*]}")
