@@ -15,18 +15,19 @@ build_all() {
   part tools tools "" "" ./...
   part app apps "" "" . app
   part watcher watcher "" "" . lab-watcher
+  part watcher-living watcher "" living . lab-watcher-living living.mod
   part proxy proxy "" "" . lab-proxy
   build_images
   build_chart
 }
 
-# part NAME DIR LDFLAGS TAGS PACKAGES [BINARY]
+# part NAME DIR LDFLAGS TAGS PACKAGES [BINARY [MODFILE]]
 part() {
-  local name=$1 dir=$lab_src/$2 ldflags="-s -w $3" tags=$4 packages=$5 out=$bin/${6:-} key
+  local name=$1 dir=$lab_src/$2 ldflags="-s -w $3" tags=$4 packages=$5 out=$bin/${6:-} modfile=${7:-go.mod} key
   key=$({
     cd "$dir" && find . -type f -print0 | sort -z | xargs -0 sha256sum
     go env GOVERSION GOARCH
-    printf '%s\n' "$ldflags" "$tags" "$packages" "$out"
+    printf '%s\n' "$ldflags" "$tags" "$packages" "$out" ${7:+"$7"}
   } | sha256sum)
   [[ $(cat "$bin/.key-$name" 2>/dev/null) != "$key" ]] || return 0
   say "building $name"
@@ -34,7 +35,7 @@ part() {
   (
     cd "$dir"
     CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 5 \
-      go build -buildvcs=false -mod=readonly -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out" "$packages"
+      go build -buildvcs=false -mod=readonly -modfile "$modfile" -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out" "$packages"
   ) >"$lab_dir/build-$name.log" 2>&1 || die "$name can't be built:" "$(tail -5 "$lab_dir/build-$name.log")"
   printf '%s\n' "$key" >"$bin/.key-$name"
 }
@@ -46,7 +47,8 @@ build_images() {
   done
   specs+=("docker.io/mtls-lab/pause:1=$bin/pause" "docker.io/mtls-lab/coredns:1=$bin/coredns")
   specs+=("docker.io/mtls-lab/app:1=$bin/app" "docker.io/mtls-lab/watcher:1=$bin/lab-watcher")
-  key=$(cat "$bin"/.key-{dapr,tools,coredns,app,watcher} | sha256sum)
+  specs+=("docker.io/mtls-lab/watcher-living:1=$bin/lab-watcher-living")
+  key=$(cat "$bin"/.key-{dapr,tools,coredns,app,watcher,watcher-living} | sha256sum)
   [[ $(cat "$images/.key" 2>/dev/null) != "$key" ]] || return 0
   say "writing images"
   rm -f "$images/.key"

@@ -1,70 +1,75 @@
-// Command watcher is a consumer of trust as Dapr 1.16 and later have them: a TLS listener that asks for
-// a client certificate and verifies it against a trust bundle file, which dapr/kit watches. On a mounted
-// ConfigMap that watch sees one change and never another.
+// Command watcher is a consumer of trust that reads anchors from a file, which dapr/kit watches: a TLS listener
+// that asks for a client certificate, as Dapr's services and file-era sidecars have. With a peer it is a client
+// too. Which kit it is built against decides whether the watch lives: see dying.go and living.go.
 package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	stdlog "log"
-	"math/big"
 	"net"
 	"net/http"
 	"os/signal"
 	"syscall"
-	"time"
 
-	"github.com/dapr/kit/crypto/spiffe/trustanchors/file"
-	"github.com/dapr/kit/logger"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 )
+
+// anchors is what both kits have.
+type anchors interface {
+	x509bundle.Source
+	CurrentTrustAnchors(context.Context) ([]byte, error)
+	Run(context.Context) error
+}
 
 func main() {
 	ca := flag.String("ca", "/var/run/secrets/dapr.io/tls/ca.crt", "trust bundle file")
 	listen := flag.String("listen", ":6500", "address of the TLS listener")
-	status := flag.String("status", ":8080", "address of the plain listener: /healthz, /anchors")
-	certFile := flag.String("cert", "", "certificate chain to serve (without it: self-signed)")
-	keyFile := flag.String("key", "", "key of the served certificate")
+	status := flag.String("status", ":8080", "address of the plain listener: /healthz, /anchors, /stats, /reset")
+	svid := flag.String("svid", "", "certificate chain and key in one file, read for every connection (while it is not there: self-signed)")
+	peer := flag.String("peer", "", "address of a TLS listener to call")
+	rate := flag.Int("rate", 5, "calls of the peer a second")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	anchors := file.From(file.Options{Log: logger.NewLogger("watcher"), CAPath: *ca})
-	certificate, err := serving(*certFile, *keyFile)
+	trust := watched(*ca)
+	identity, err := newIdentity(*svid)
 	if err != nil {
 		stdlog.Fatal(err)
 	}
+	calls := &calls{}
 
 	plain := http.NewServeMux()
 	plain.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	plain.HandleFunc("GET /anchors", func(w http.ResponseWriter, r *http.Request) {
-		pem, err := anchors.CurrentTrustAnchors(r.Context())
+		pem, err := trust.CurrentTrustAnchors(r.Context())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		w.Write(pem)
 	})
+	plain.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(calls.read()) })
+	plain.HandleFunc("/reset", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(calls.reset()) })
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "trusted\n") }),
 		TLSConfig: &tls.Config{
 			MinVersion:            tls.VersionTLS12,
-			Certificates:          []tls.Certificate{certificate},
+			GetCertificate:        func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return identity.current() },
 			ClientAuth:            tls.RequireAnyClientCert,
-			VerifyPeerCertificate: tlsconfig.VerifyPeerCertificate(anchors, tlsconfig.AuthorizeAny()),
+			VerifyPeerCertificate: tlsconfig.VerifyPeerCertificate(trust, tlsconfig.AuthorizeAny()),
 		},
 	}
 
 	failed := make(chan error, 3)
-	go func() { failed <- anchors.Run(ctx) }()
+	go func() { failed <- trust.Run(ctx) }()
 	tlsAddress, err := serve(*listen, failed, func(l net.Listener) error { return server.ServeTLS(l, "", "") })
 	if err != nil {
 		stdlog.Fatal(err)
@@ -72,6 +77,9 @@ func main() {
 	statusAddress, err := serve(*status, failed, func(l net.Listener) error { return http.Serve(l, plain) })
 	if err != nil {
 		stdlog.Fatal(err)
+	}
+	if *peer != "" {
+		go calls.make(*peer, *rate, identity, trust)
 	}
 	fmt.Printf("{\"listen\":%q,\"status\":%q}\n", tlsAddress, statusAddress)
 
@@ -89,22 +97,4 @@ func serve(address string, failed chan<- error, run func(net.Listener) error) (s
 	}
 	go func() { failed <- run(listener) }()
 	return listener.Addr().String(), nil
-}
-
-func serving(certFile, keyFile string) (tls.Certificate, error) {
-	if certFile != "" {
-		return tls.LoadX509KeyPair(certFile, keyFile)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{"watcher"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(365 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
