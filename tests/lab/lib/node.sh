@@ -106,10 +106,11 @@ start_control_plane() {
     --audit-log-path "$run/audit.log" --audit-log-maxsize 2000
   start forward "$bin/forward" -listen "$node_ip:$api_port" -to "127.0.0.1:$api_port"
   until_true 90 "the API server to be ready" kubectl get --raw /readyz
+  # A namespace takes 80 requests to delete. At the default pace tests would wait 44 s for 200 to go.
   start kube-controller-manager "$bin/kube-controller-manager" --kubeconfig "$pki/kube-controller-manager.kubeconfig" \
     --secure-port 0 --leader-elect=false --use-service-account-credentials \
     --service-account-private-key-file "$pki/accounts.key" --root-ca-file "$pki/ca.crt" \
-    --allocate-node-cidrs=false
+    --allocate-node-cidrs=false --kube-api-qps 60 --kube-api-burst 90
   start kube-scheduler "$bin/kube-scheduler" --kubeconfig "$pki/kube-scheduler.kubeconfig" \
     --secure-port 0 --leader-elect=false
 }
