@@ -17,6 +17,8 @@ mod emergencies;
 mod exports;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/handshake.rs"]
+mod handshake;
 #[path = "e2e/lab.rs"]
 mod lab;
 #[path = "e2e/limits.rs"]

@@ -2,13 +2,12 @@
 //! first and a second change of its mount, asked by handshakes.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::authority::leaf;
+use crate::handshake::accepts;
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE};
 use crate::rotations::RENEW;
-use crate::wait::{Tick, until, until_with};
+use crate::wait::until;
 
 #[test]
 #[ignore = "needs the lab"]
@@ -73,28 +72,13 @@ impl Watcher {
         until(30, "the watcher's mount", || fs::read_to_string(&file).is_ok_and(|mounted| mounted == published));
     }
 
-    /// Offers a leaf of the live issuer as client certificate. A refusal is told by a TLS alert; where the connection was
-    /// closed before curl had read it, it is asked again.
+    /// Offers a leaf of the live issuer as client certificate.
     fn accepts(&self, lab: &Lab, shown: Shown) -> bool {
-        let chain = lab.secret(TRUST_BUNDLE, "issuer.crt");
+        let [chain, key] = ["issuer.crt", "issuer.key"].map(|file| lab.secret(TRUST_BUNDLE, file));
         let sent = match shown {
             Shown::IssuerAlone => chain.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap_or_default(),
             Shown::WholeChain => &chain,
         };
-        leaf(lab, &chain, &lab.secret(TRUST_BUNDLE, "issuer.key"));
-        let [cert_file, key_file] = ["leaf.pem", "leaf.key"].map(|name| lab.path(name));
-        fs::write(&cert_file, fs::read_to_string(&cert_file).expect("a leaf") + sent).expect("a file can be written");
-        let url = format!("https://{}:6500/", self.address);
-        until_with(Duration::from_secs(20), Tick::Short, "a verdict of the watcher", || {
-            let out = Command::new("curl")
-                .args(["--silent", "--show-error", "--insecure", "--http1.1", "--max-time", "10"])
-                .args(["--cert", &cert_file, "--key", &key_file, &url])
-                .output()
-                .expect("curl is installed");
-            if out.status.success() {
-                return Some(true);
-            }
-            String::from_utf8_lossy(&out.stderr).contains("alert").then_some(false)
-        })
+        accepts(lab, &format!("{}:6500", self.address), [&chain, &key], sent)
     }
 }
