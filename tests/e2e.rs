@@ -11,12 +11,16 @@ mod api;
 mod audit;
 #[path = "e2e/authority.rs"]
 mod authority;
+#[path = "e2e/distribution.rs"]
+mod distribution;
 #[path = "e2e/emergencies.rs"]
 mod emergencies;
 #[path = "e2e/exports.rs"]
 mod exports;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/filed.rs"]
+mod filed;
 #[path = "e2e/handshake.rs"]
 mod handshake;
 #[path = "e2e/lab.rs"]

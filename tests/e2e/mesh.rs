@@ -41,8 +41,13 @@ impl Lab {
 
     /// Makes the kubelet refresh the mounts of the control plane's pods with `label` now.
     pub fn nudge(&self, label: &str) {
+        self.nudge_in(CONTROL_PLANE, label);
+    }
+
+    /// Makes the kubelet refresh the mounts of the pods of a namespace with `label` now.
+    pub fn nudge_in(&self, namespace: &str, label: &str) {
         let stamp = format!("mtls-lab/nudge={:?}", std::time::SystemTime::now());
-        self.kubectl(&["-n", CONTROL_PLANE, "annotate", "pods", "-l", label, "--overwrite", &stamp]);
+        self.kubectl(&["-n", namespace, "annotate", "pods", "-l", label, "--overwrite", &stamp]);
     }
 
     /// Waits until every pod of the control plane is ready.

@@ -26,13 +26,19 @@ impl Tick {
 
 /// Returns what `look` finds, or panics with `what` after `bound`.
 #[track_caller]
-pub fn until_with<T>(bound: Duration, tick: Tick, what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until_with<T>(bound: Duration, tick: Tick, what: impl Display, look: impl FnMut() -> Option<T>) -> T {
+    let Some(found) = within(bound, tick, look) else { panic!("waited {} s in vain for {what}", bound.as_secs()) };
+    found
+}
+
+/// Returns what `look` finds within `bound`. For what must not panic.
+pub fn within<T>(bound: Duration, tick: Tick, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let began = Instant::now();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || began.elapsed() >= bound {
             return found;
         }
-        assert!(began.elapsed() < bound, "waited {} s in vain for {what}", bound.as_secs());
         tick.pass();
     }
 }
