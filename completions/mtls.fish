@@ -131,7 +131,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l issuer-p
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l issuer-private-key -d 'The issuer\'s private key' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l valid-until -d 'How many days new certificates live; units such as `12h` are taken too' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l trust-domain -d 'The trust domain of the first CA in a directory that has none yet [default: cluster.local]' -r
-complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe; nothing restarts before the switch'
+complete -c mtls -n "__fish_mtls_using_subcommand renew-certificate" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe: one without restarts before the switch, or else `append`'
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
@@ -186,7 +186,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l issuer-public-c
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l issuer-private-key -d 'The issuer\'s private key' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l valid-until -d 'How many days new certificates live; units such as `12h` are taken too' -r
 complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l trust-domain -d 'The trust domain of the first CA in a directory that has none yet [default: cluster.local]' -r
-complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe; nothing restarts before the switch'
+complete -c mtls -n "__fish_mtls_using_subcommand renew-cert" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe: one without restarts before the switch, or else `append`'
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
@@ -241,7 +241,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l issuer-public-certific
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l issuer-private-key -d 'The issuer\'s private key' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l valid-until -d 'How many days new certificates live; units such as `12h` are taken too' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l trust-domain -d 'The trust domain of the first CA in a directory that has none yet [default: cluster.local]' -r
-complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe; nothing restarts before the switch'
+complete -c mtls -n "__fish_mtls_using_subcommand rnc" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe: one without restarts before the switch, or else `append`'
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'
@@ -296,7 +296,7 @@ complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l issuer-public-certi
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l issuer-private-key -d 'The issuer\'s private key' -r -F
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l valid-until -d 'How many days new certificates live; units such as `12h` are taken too' -r
 complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l trust-domain -d 'The trust domain of the first CA in a directory that has none yet [default: cluster.local]' -r
-complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe; nothing restarts before the switch'
+complete -c mtls -n "__fish_mtls_using_subcommand rotate" -l strategy -d 'How to get there' -r -f -a "auto\t'The first that is safe: one without restarts before the switch, or else `append`'
 issuer\t'A new issuer under the live root'
 same-key\t'A new root with the live root\'s key beside it'
 bridge\t'A new root, cross-signed by the live issuer'

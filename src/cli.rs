@@ -286,7 +286,7 @@ const KEEP: &str = "What to keep";
 /// How a rotation gets there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum StrategyArg {
-    /// The first that is safe; nothing restarts before the switch.
+    /// The first that is safe: one without restarts before the switch, or else `append`.
     #[default]
     Auto,
     /// A new issuer under the live root.

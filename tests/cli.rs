@@ -290,6 +290,22 @@ fn what_only_a_person_may_decide_needs_a_yes_without_a_terminal() {
 }
 
 #[test]
+fn a_directory_whose_ca_allows_no_bridge_is_left_alone_with_the_reasons_of_both() {
+    let home = home();
+    run("rotate --certs-dir certs --valid-until 12h", home.path(), 0);
+    let certs = home.path().join("certs");
+    let record = certs.join("mtls-rotation/record.json");
+    let state = || (trio(&certs), fs::read(&record).expect("it is there"));
+    let before = state();
+    let (_, stderr) = run("rotate --certs-dir certs --valid-until 90", home.path(), 1);
+    assert!(stderr.contains("no strategy is safe here: bridge: the bridge would end "), "{stderr}");
+    assert!(stderr.contains("; append: it must be seen that every consumer holds the new root"), "{stderr}");
+    assert!(stderr.contains("hint: `mtls status --certs-dir 'certs'`"), "{stderr}");
+    assert!(!stderr.contains("--strategy append"), "nothing that was refused is advised: {stderr}");
+    assert!(state() == before, "nothing was changed");
+}
+
+#[test]
 fn of_two_at_once_one_is_told_who_works() {
     let home = with_ca(90);
     let lock = home.path().join("certs/mtls-rotation/lock");

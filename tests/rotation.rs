@@ -4,6 +4,8 @@
 
 #[path = "rotation/applications.rs"]
 mod applications;
+#[path = "rotation/auto.rs"]
+mod auto;
 #[path = "rotation/leak.rs"]
 mod leak;
 mod model;
@@ -17,7 +19,7 @@ use model::{Chance, Cut, LIMITS, Model, Watcher, block_on, go, make_ca, request}
 use mtls::error::Error;
 use mtls::mesh::{Anchors, Answer, Consumer, Role};
 use mtls::pki::PrivateKey;
-use mtls::rotation::strategy::{Inputs, Request};
+use mtls::rotation::strategy::{Inputs, Request, choose};
 use mtls::rotation::{
     Ask, Concern, Goal, Left, Mesh, Move, Need, Record, Scope, Status, Step, Strategy, need, next, obstacles, plan, run,
 };
@@ -318,26 +320,6 @@ fn other_inputs_on_an_open_rotation_are_refused_without_a_write() {
 }
 
 #[test]
-fn a_bridge_that_would_end_too_soon_is_refused_with_its_deadline() {
-    let mut mesh = Model::new(9, 1, Watcher::Alive);
-    let refused = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
-    assert!(refused.to_string().contains("the bridge would end"), "{refused}");
-    assert_eq!(mesh.writes, 0);
-}
-
-#[test]
-fn a_ninth_live_bridge_is_refused_without_a_write() {
-    let mut mesh = Model::new(10, 365, Watcher::Alive);
-    for _ in 0..8 {
-        rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
-    }
-    let writes = mesh.writes;
-    let refused = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err();
-    assert!(refused.to_string().contains("carries 8 bridges"), "{refused}");
-    assert_eq!(mesh.writes, writes);
-}
-
-#[test]
 fn an_open_rotation_goes_on_after_sentry_invented_a_ca_and_a_pod_was_born_under_it() {
     let mut mesh = Model::new(12, 365, Watcher::Alive);
     mesh.cut = Some((1, Cut::After));
@@ -432,7 +414,6 @@ fn an_abort_after_a_replacement_is_refused_where_somebody_holds_the_new_root_alo
 #[test]
 fn a_root_that_is_its_own_issuer_is_bridged_and_the_loop_ends() {
     let mut mesh = Model::new(22, 365, Watcher::Alive);
-    mesh.broken = true;
     mesh.be_its_own_issuer();
     rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
     assert_eq!(mesh.secret.issuer.chain.len(), 2, "a self-signed certificate is never sent along");

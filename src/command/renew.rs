@@ -282,6 +282,7 @@ pub fn refused(why: &Refused, seen: &Observed) -> Error {
         | Refused::NothingToRestore(_)
         | Refused::Invented(_)
         | Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Restore), .. }) => vec![stands()],
+        Refused::NoStrategy(NoStrategy { by_name: None, .. }) => vec![stands(), REPLACE.to_owned()],
         Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Append), .. }) => vec![REPLACE.to_owned()],
         Refused::NoStrategy(NoStrategy { by_name: Some(Strategy::Replace), .. }) => {
             let mints = command("renew-certificate --strategy replace");

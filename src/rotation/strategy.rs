@@ -62,7 +62,8 @@ pub struct NoStrategy {
     pub tried: Vec<(Strategy, String)>,
 }
 
-/// Takes the first strategy that is possible, those first that need no restart.
+/// Takes the first strategy that is possible, those first that need no restart. What hinders one that is possible is no
+/// reason for the next.
 pub fn choose(
     request: &Request,
     seen: &Observed,
@@ -83,6 +84,10 @@ pub fn choose(
             tried.push((strategy, why));
             continue;
         }
+        if let Some(why) = hindrance(&proposal.goal, seen) {
+            tried.push((strategy, why));
+            break;
+        }
         proposal.why = reason(strategy, by_name, &tried);
         return Ok(proposal);
     }
@@ -101,6 +106,7 @@ pub fn choose(
 /// # Why
 /// `create` and `replace` may break every call, so nobody gets them unasked but where nothing is running or where the
 /// live CA has expired. What is damaged and not expired is mended from the record; without one only a name helps.
+/// An append leaves the live issuer in place for long: over a CA that Sentry invented, calls would fail meanwhile.
 fn candidates(request: &Request, seen: &Observed, record: Option<&Record>) -> Vec<Strategy> {
     if let Some(strategy) = request.strategy {
         return vec![strategy];
@@ -112,7 +118,12 @@ fn candidates(request: &Request, seen: &Observed, record: Option<&Record>) -> Ve
         _ => None,
     };
     if let Some(root) = seen.signing_root() {
-        return vec![under(root).unwrap_or(Strategy::Bridge)];
+        let is_invented = record.is_some_and(|record| record.kept(seen).is_some());
+        return match under(root) {
+            Some(strategy) => vec![strategy],
+            None if is_invented => vec![Strategy::Bridge],
+            None => vec![Strategy::Bridge, Strategy::Append],
+        };
     }
     if record.and_then(Record::last_published).is_some_and(|kept| kept.until(seen).is_some()) {
         return vec![Strategy::Bridge];
@@ -140,9 +151,7 @@ fn trio_under(trio: &Trio, root: &Certificate, seen: &Observed) -> bool {
     seen.until(&trio.issuer.chain, std::slice::from_ref(root), Profile::Spiffe).is_ok()
 }
 
-/// With so many bridges every handshake carries 7 KB more; Go gives up at the fiftieth.
-const MOST_BRIDGES: usize = 8;
-
+/// Why a strategy is not possible here.
 fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> Option<String> {
     if goal.target.until(seen).is_none() {
         return Some("the CA that it would publish is accepted by nobody now".to_owned());
@@ -162,20 +171,7 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
     if !found.is_empty() {
         return Some(in_words(&found));
     }
-    if let Err(breaks) = plan(goal, seen, usize::MAX) {
-        return Some(in_words(&breaks));
-    }
-    if goal.strategy != Strategy::Bridge {
-        return None;
-    }
-    let bridges = live_bridges(&layers(seen), seen.now);
-    if bridges >= MOST_BRIDGES {
-        return Some(format!(
-            "the issuer's chain carries {bridges} bridges already, each 900 bytes in every handshake; `mtls prune` \
-             retires those that nobody needs any more"
-        ));
-    }
-    if by_name {
+    if goal.strategy != Strategy::Bridge || by_name {
         return None;
     }
     let settings = &seen.settings;
@@ -186,6 +182,27 @@ fn objection(goal: &Goal, seen: &Observed, request: &Request, by_name: bool) -> 
         format!(
             "the bridge would end {end}, before all SVIDs are issued anew (that takes up to {needed:#}); \
              `--strategy bridge` takes it all the same, with that deadline"
+        )
+    })
+}
+
+/// With so many bridges every handshake carries 7 KB more; Go gives up at the fiftieth.
+const MOST_BRIDGES: usize = 8;
+
+/// Why a strategy that is possible cannot go ahead before somebody does something else.
+fn hindrance(goal: &Goal, seen: &Observed) -> Option<String> {
+    // Why: the plan of an append ends where it waits, and whoever runs it asks for that plan too.
+    if goal.strategy == Strategy::Append {
+        return None;
+    }
+    if let Err(breaks) = plan(goal, seen, usize::MAX) {
+        return Some(in_words(&breaks));
+    }
+    let bridges = live_bridges(&layers(seen), seen.now);
+    (goal.strategy == Strategy::Bridge && bridges >= MOST_BRIDGES).then(|| {
+        format!(
+            "the issuer's chain carries {bridges} bridges already, each 900 bytes in every handshake; `mtls prune` \
+             retires those that nobody needs any more"
         )
     })
 }
@@ -235,7 +252,9 @@ fn reason(strategy: Strategy, by_name: bool, tried: &[(Strategy, String)]) -> St
         Strategy::Prune => "nobody needs the rest any more",
         Strategy::Restore => "the CA on record signs again, and what else is trusted stays trusted",
     };
-    tried.iter().fold(why.to_owned(), |why, (strategy, not)| format!("{why}; not {}: {not}", strategy.word()))
+    tried.iter().fold(why.to_owned(), |why, (strategy, not)| {
+        format!("{why}, since {} is not safe here: {not}", strategy.word())
+    })
 }
 
 fn propose(

@@ -1,4 +1,4 @@
-//! An append that somebody lets break those whom nobody restarts.
+//! An append that nobody asked for by name, and one that somebody lets break those whom nobody restarts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::apiserver::ApiServer;
 use super::commands::mtls;
-use super::{SECRET, cluster};
+use super::{RECORD, SECRET, ca_for, cluster, cluster_of};
 
 const APPEND: [&str; 8] =
     ["renew-certificate", "-k", "--strategy", "append", "--valid-until", "90", "--propagation-wait", "1s"];
@@ -54,4 +54,36 @@ async fn as_many_may_break_as_somebody_says_and_no_more() {
     assert_ne!(issuer(&server), before);
     let named = |name: &str| forced.stdout.contains(&format!("sidecar shop/{name}:"));
     assert!(named("server-1") && named("server-4") && !named("server-3"), "{}", forced.stdout);
+}
+
+#[tokio::test]
+async fn a_nightly_job_appends_where_no_bridge_is_possible_and_goes_on_until_everybody_was_restarted() {
+    let nightly = ["renew-certificate", "-k", "--if-expires-within", "30d", "--propagation-wait", "1s"];
+    let server = cluster_of(&ca_for(12));
+    let before = issuer(&server);
+    let dry = mtls(&server, &[&nightly[..], &["--dry-run"]].concat()).await;
+    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    assert!(
+        dry.stdout.contains("strategy append") && dry.stdout.contains("once everybody is seen to hold"),
+        "{}",
+        dry.stdout
+    );
+    assert_eq!(server.writes(), [""; 0]);
+
+    let waits = mtls(&server, &nightly).await;
+    assert_eq!((waits.code, issuer(&server)), (4, before.clone()), "{}", waits.stderr);
+    let why = "strategy append: everybody is made to hold the new root before the switch, since bridge is not safe here: \
+               the bridge would end 2026-06-01T12:00:00Z";
+    assert!(waits.stderr.contains(why), "{}", waits.stderr);
+    assert!(waits.stdout.contains("sidecar shop/server-1"), "{}", waits.stdout);
+
+    let record = server.get(RECORD);
+    let goes_on = mtls(&server, &nightly).await;
+    assert_eq!((goes_on.code, server.get(RECORD)), (4, record), "{}", goes_on.stderr);
+    assert!(goes_on.stderr.contains("(strategy append)"), "{}", goes_on.stderr);
+    sidecar(&server, "server-2", true);
+    server.remove("/api/v1/namespaces/shop/pods/server-1");
+    let switched = mtls(&server, &nightly).await;
+    assert_eq!(switched.code, 0, "{}{}", switched.stdout, switched.stderr);
+    assert_ne!(issuer(&server), before);
 }

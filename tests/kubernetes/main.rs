@@ -41,10 +41,15 @@ fn entropy() -> impl FnMut(&mut [u8]) {
 }
 
 fn ca() -> Trio {
+    ca_for(8760)
+}
+
+/// A CA that ends after so many hours.
+fn ca_for(hours: i64) -> Trio {
     let start: Timestamp = START.parse().unwrap();
     let validity = Validity {
         not_before: start - SignedDuration::from_mins(15),
-        not_after: start + SignedDuration::from_hours(8760),
+        not_after: start + SignedDuration::from_hours(hours),
     };
     let (root_key, key) = (PrivateKey::generate(&mut entropy()), PrivateKey::generate(&mut entropy()));
     let root = pki::root("cluster.local", &root_key, &validity, &mut entropy()).unwrap();
@@ -55,8 +60,13 @@ fn ca() -> Trio {
 
 /// A cluster as Dapr's chart leaves it, with one application; the pair was written a day ago.
 fn cluster() -> (ApiServer, Trio) {
-    let server = ApiServer::new();
     let ca = ca();
+    (cluster_of(&ca), ca)
+}
+
+/// The same with that CA.
+fn cluster_of(ca: &Trio) -> ApiServer {
+    let server = ApiServer::new();
     let base64 = |text: &str| STANDARD.encode(text);
     let written =
         json!([{ "manager": "sentry", "time": "2026-05-31T00:00:00Z", "fieldsV1": { "f:data": { "f:ca.crt": {} } } }]);
@@ -88,7 +98,7 @@ fn cluster() -> (ApiServer, Trio) {
                 { "name": "DAPR_TRUST_ANCHORS", "value": ca.trust.to_pem() }] }] },
             "status": { "phase": "Running" } }),
     );
-    (server, ca)
+    server
 }
 
 /// Makes it a mesh that Helm installed with certificates among its values.

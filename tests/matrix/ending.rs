@@ -66,16 +66,23 @@ impl Script {
         if open == Some(Strategy::Prune) {
             self.prune_now();
         } else {
-            let (ask, inputs) = match (open.is_some(), self.chance.one_in(2)) {
-                (true, _) => (Ask::Resume, "the open one"),
-                (false, true) => (Ask::Restore, "the kept one"),
-                (false, false) => (Ask::Renew, "the last one"),
+            // Why: one of two may be refused for good: nobody needs the CA on record, or it signs no bridge.
+            let asks: &[Ask] = match (open.is_some(), self.chance.one_in(2)) {
+                (true, _) => &[Ask::Resume],
+                (false, true) => &[Ask::Restore, Ask::Renew],
+                (false, false) => &[Ask::Renew, Ask::Restore],
             };
-            let last = Request { digest: inputs.to_owned(), ..request(Inputs::Fresh, 90) };
+            let last = Request { digest: "the last one".to_owned(), ..request(Inputs::Fresh, 90) };
             let request = self.open.clone().unwrap_or(last);
-            self.mesh.note(format!("- {ask:?} to the end"));
-            let ended = block_on(command(&mut self.mesh, ask, &request));
-            self.end(ended);
+            for ask in asks {
+                self.mesh.note(format!("- {ask:?} to the end"));
+                let ended = block_on(command(&mut self.mesh, *ask, &request));
+                let is_refused = ended.is_err();
+                self.end(ended);
+                if !is_refused {
+                    break;
+                }
+            }
         }
         if self.is_open() {
             self.pass(SignedDuration::from_secs(60));

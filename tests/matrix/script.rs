@@ -34,6 +34,9 @@ impl Script {
         let mut mesh = Model::with(seed, 365, topology);
         (mesh.muted, mesh.hidden) = (muted, chance.one_in(10));
         (mesh.may_fence, mesh.may_nudge) = (!chance.one_in(3), !chance.one_in(6));
+        if seed % 4 == 1 {
+            mesh.live_without_bridges();
+        }
         for process in &mut mesh.processes {
             process.skew = *chance.from(&[-1, 0, 0, 1].map(|sign| model::CLOCKS * sign));
         }

@@ -37,7 +37,7 @@ pub use look::control_plane;
 pub use pods::{Process, Watcher};
 pub use prune::{is_outsider, prunable, prune};
 use sentry::Sentry;
-pub use sentry::{ca_with, make_ca};
+pub use sentry::{ca_with, ca_without_bridges, make_ca};
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch that a test sets")]
 pub struct Model {

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Nudge, Observed, Role};
 use mtls::pki::Certificate;
+use mtls::rotation::Trio;
 
 use super::{Chance, Model, SKEW, TTL};
 
@@ -60,6 +61,13 @@ impl Process {
             renews: Timestamp::MAX,
             refresh: None,
         }
+    }
+
+    /// That CA, as if there had never been another one.
+    pub fn live_with(&mut self, ca: &Trio) {
+        self.held = ca.trust.anchors().to_vec();
+        self.mount.clone_from(&self.held);
+        self.shows.clone_from(&ca.issuer.chain);
     }
 
     pub fn is_sidecar(&self) -> bool {

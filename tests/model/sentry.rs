@@ -4,6 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 use mtls::pki::{Certificate, Issuer, PrivateKey, TrustBundle, Validity, issuer, root};
 use mtls::rotation::Trio;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use time::OffsetDateTime;
 
 use super::{Chance, Model, SKEW};
 
@@ -190,15 +192,32 @@ impl Model {
         let key = PrivateKey::generate(&mut entropy);
         let own = root("cluster.local", &key, &validity, &mut entropy).unwrap();
         let trust = TrustBundle::from_anchors(vec![own.clone()]).unwrap();
-        self.secret = Trio { trust, issuer: Issuer { chain: vec![own.clone()], key } };
-        self.config_map = vec![own.clone()];
+        self.live_with(Trio { trust, issuer: Issuer { chain: vec![own], key } });
+    }
+
+    /// An issuer that signs no bridge, known to everybody.
+    pub fn live_without_bridges(&mut self) {
+        let mut chance = Chance::new(self.chance.below(u64::MAX));
+        let key = PrivateKey::generate(&mut |bytes: &mut [u8]| chance.fill(bytes));
+        self.live_with(ca_without_bridges(&key, &mut chance, self.now, 365));
+        self.root_keys = vec![key];
+    }
+
+    /// That CA, as if there had never been another one.
+    fn live_with(&mut self, ca: Trio) {
+        let held = ca.trust.anchors().to_vec();
         for process in &mut self.processes {
-            process.held = vec![own.clone()];
-            process.shows = vec![own.clone()];
+            process.live_with(&ca);
         }
         for sentry in &mut self.sentries {
-            sentry.loaded = self.secret.clone();
+            sentry.loaded = ca.clone();
         }
+        for bundle in
+            [&mut self.config_map, &mut self.kept, &mut self.webhook, &mut self.conversion, &mut self.distributed]
+        {
+            bundle.clone_from(&held);
+        }
+        self.secret = ca;
         self.versions = (self.versions.0 + 1, self.versions.1 + 1);
     }
 
@@ -231,4 +250,26 @@ pub fn ca_with(root_key: &PrivateKey, chance: &mut Chance, now: Timestamp, days:
     let key = PrivateKey::generate(&mut entropy);
     let certificate = issuer(&root, root_key, "cluster.local", "dapr-system", &key, &validity, &mut entropy).unwrap();
     Trio { trust: TrustBundle::from_anchors(vec![root]).unwrap(), issuer: Issuer { chain: vec![certificate], key } }
+}
+
+/// A CA whose issuer may sign leaves and no other CA, as Dapr's openssl recipe makes it: it signs no bridge.
+pub fn ca_without_bridges(root_key: &PrivateKey, chance: &mut Chance, now: Timestamp, days: i64) -> Trio {
+    let draft = |name: &str, constraints| {
+        let mut draft = CertificateParams::default();
+        draft.distinguished_name = rcgen::DistinguishedName::new();
+        draft.distinguished_name.push(DnType::OrganizationName, name);
+        draft.is_ca = IsCa::Ca(constraints);
+        let time = |at: Timestamp| OffsetDateTime::from_unix_timestamp(at.as_second()).unwrap();
+        (draft.not_before, draft.not_after) = (time(now - SKEW), time(now + SignedDuration::from_hours(24 * days)));
+        draft
+    };
+    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| chance.fill(bytes));
+    let [by, own] = [root_key, &key].map(|key| KeyPair::from_pem(&key.to_pem()).unwrap());
+    let name = format!("root {}", root_key.public_fingerprint().short());
+    let root = draft(&name, BasicConstraints::Unconstrained).self_signed(&by).unwrap();
+    let by = rcgen::Issuer::new(draft(&name, BasicConstraints::Unconstrained), by);
+    let name = "spiffe://cluster.local/ns/dapr-system/dapr-sentry";
+    let issuer = draft(name, BasicConstraints::Constrained(0)).signed_by(&own, &by).unwrap();
+    let [root, issuer] = [root, issuer].map(|made| Certificate::from_der(made.der()).unwrap());
+    Trio { trust: TrustBundle::from_anchors(vec![root]).unwrap(), issuer: Issuer { chain: vec![issuer], key } }
 }
