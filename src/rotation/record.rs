@@ -129,11 +129,14 @@ impl Record {
     }
 
     /// Whether it waits to be gone on with. It is over once its CA has ended, or is published and ends before `horizon`:
-    /// a new rotation takes its place.
+    /// a new rotation takes its place. So is an append once the CA has ended that was to work until the switch: nobody
+    /// can be restarted into the new root any more.
     pub fn is_open(&self, seen: &Observed, horizon: Timestamp) -> bool {
         let goal = &self.goal;
         let lasts = |end| end >= horizon || !is_switched(goal, seen);
-        self.status == Status::Open && goal.target.until(seen).is_some_and(lasts)
+        let has_ended = |previous: &Trio| previous.until(seen).is_none() && !is_switched(goal, seen);
+        let is_late = goal.strategy == Strategy::Append && goal.previous.as_ref().is_some_and(has_ended);
+        self.status == Status::Open && goal.target.until(seen).is_some_and(lasts) && !is_late
     }
 
     /// The trio to carry along where Sentry has invented a CA since: the published root is in neither the target nor

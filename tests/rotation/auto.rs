@@ -126,3 +126,18 @@ fn a_ca_that_sentry_invented_over_one_that_signs_no_bridge_is_not_appended_to() 
     assert!(waits.starts_with("Blocked"), "{waits}");
     assert_eq!(goal(&mut mesh).strategy, Strategy::Append);
 }
+
+#[test]
+fn an_append_that_waited_until_its_ca_had_expired_is_over_and_everything_is_replaced() {
+    let mut mesh = Model::new(59, 1, Watcher::Alive);
+    rotate(&mut mesh, &renewal(Inputs::Fresh)).unwrap_err();
+    mesh.pass(SignedDuration::from_hours(23));
+    let waits = rotate(&mut mesh, &renewal(Inputs::Fresh)).unwrap_err().to_string();
+    assert!(waits.starts_with("Blocked"), "{waits}");
+    mesh.broken = true;
+    mesh.pass(SignedDuration::from_hours(2));
+    rotate(&mut mesh, &renewal(Inputs::Fresh)).unwrap();
+    assert_eq!(goal(&mut mesh).strategy, Strategy::Replace);
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    assert_eq!(mesh.refusals(), 0);
+}
