@@ -63,7 +63,8 @@ pub async fn probe(api: &Api, need: &Need, seen: &mut Observed, evidence: &mut E
     let canaries = Canaries::mint(need, seen, evidence);
     let mut replies: Vec<(usize, Question, Reply)> = Vec::new();
     let mut open = Vec::new();
-    for (at, consumer) in seen.consumers.iter().enumerate() {
+    let unserved = seen.unserved();
+    for (at, consumer) in seen.consumers.iter().enumerate().filter(|(_, consumer)| !unserved.contains(&consumer.name)) {
         for question in questions(need, seen, consumer) {
             let key = key(consumer, question, need, seen);
             if let Some(known) = evidence.proofs.get(&key) {
@@ -138,7 +139,7 @@ fn questions(need: &Need, seen: &Observed, consumer: &Consumer) -> Vec<Question>
         questions.push(Question::Serves(port));
     }
     match consumer.role {
-        Role::Sidecar { .. } if consumer.held.proven().is_none() && !seen.is_unserved(consumer) => {
+        Role::Sidecar { .. } if consumer.held.proven().is_none() => {
             questions.extend(need.holds.as_ref().map(|_| Question::Holds));
             questions.extend(need.former.as_ref().map(|_| Question::AcceptsFormer));
         }

@@ -4,8 +4,7 @@
 //! A distributor takes minutes for many namespaces, and says nothing of how far it is (dapr-facts §12). What a sidecar
 //! can have read is told by the copy in its own namespace, and what it has read by the sidecar alone.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -141,9 +140,15 @@ fn hindrance(copy: &TrustCopy, distributor: Option<&Distributor>) -> Option<Stri
 }
 
 impl Observed {
-    /// What a copy should carry: every published anchor that has not expired.
+    /// What a copy should carry: every published anchor that has not expired, as far as its source has it. The root in
+    /// use is missed in any case.
     fn wanted(&self) -> Vec<Certificate> {
-        self.published.own_anchors().into_iter().filter(|anchor| !anchor.is_expired(self.now)).collect()
+        let root = self.signing_root();
+        let comes = |anchor: &Certificate| {
+            Some(anchor) == root || self.trust_source.as_ref().is_none_or(|source| source.anchors.contains(anchor))
+        };
+        let published = self.published.own_anchors().into_iter();
+        published.filter(|anchor| !anchor.is_expired(self.now) && comes(anchor)).collect()
     }
 
     fn states(&self) -> BTreeMap<&str, State> {
@@ -173,12 +178,13 @@ impl Observed {
         self.states().into_iter().filter_map(hindered).collect()
     }
 
-    /// Whether the `ConfigMap` that a sidecar mounts is known not to carry what is published: then there is nothing to ask.
-    pub fn is_unserved(&self, consumer: &Consumer) -> bool {
-        let served = |seen: &Arc<Distribution>| {
-            seen.copies.get(namespace(consumer)).is_some_and(|copy| copy.carries(&self.wanted()))
-        };
-        is_of_file_era(consumer) && self.distribution.proven().is_some_and(|seen| !served(seen))
+    /// The sidecars whose `ConfigMap` is known not to carry what is published: there is nothing to ask them.
+    pub fn unserved(&self) -> BTreeSet<String> {
+        let states = self.distribution.proven().map(|_| self.states());
+        let Some(states) = states else { return BTreeSet::new() };
+        let is_unserved = |consumer: &&Consumer| states.get(namespace(consumer)) != Some(&State::Right);
+        let of_files = self.consumers.iter().filter(|consumer| is_of_file_era(consumer));
+        of_files.filter(is_unserved).map(|consumer| consumer.name.clone()).collect()
     }
 
     /// Whether sidecars that mount a `ConfigMap` are among the consumers.

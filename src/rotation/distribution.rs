@@ -11,6 +11,7 @@ use super::applications::in_short;
 use super::next::Step;
 use super::safety::Break;
 use super::{Goal, Move, Need, Strategy};
+use crate::duration::in_words;
 use crate::mesh::{DISTRIBUTED, Observed, Propagation};
 
 /// A distributor that has written nothing for so long stands still: while it works it writes five copies a second.
@@ -60,8 +61,9 @@ pub(super) fn behind(seen: &Observed) -> Option<Break> {
     let who = distribution.distributor().map_or_else(|| "whoever copies it".to_owned(), ToString::to_string);
     let trouble = distribution.trouble.as_ref().map_or_else(String::new, |trouble| format!("; {trouble}"));
     let why = format!(
-        "does not carry the new root in {} namespaces ({named}): {who} has written nothing for {idle:#}{trouble}",
-        behind.len()
+        "does not carry the new root in {} namespaces ({named}): {who} has written nothing for {}{trouble}",
+        behind.len(),
+        in_words(idle)
     );
     Some(unready(why))
 }

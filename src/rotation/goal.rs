@@ -287,6 +287,13 @@ impl Goal {
         })
     }
 
+    /// Holds a restart to what is published now, whoever published it since it began.
+    pub(super) fn follow(&mut self, seen: &Observed) {
+        if self.strategy == Strategy::Restart && seen.published.pair == Pair::Equal {
+            self.target = Trio::published(seen).unwrap_or_else(|| self.target.clone());
+        }
+    }
+
     /// How long a consumer that holds an older anchor, and which one is not known, accepts the new chain.
     pub fn worst_until(&self, seen: &Observed, profile: Profile) -> Option<Timestamp> {
         let (chain, root) = (&self.target.issuer.chain, self.target.root());

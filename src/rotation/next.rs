@@ -40,9 +40,6 @@ pub struct Limits {
 /// Names the next step. `full`: the look asked everything that [`need`] names; what is only found on a full look is not
 /// decided on a part of one. `waited` is the time since the last change.
 pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, limits: Limits) -> Step {
-    if goal.strategy == Strategy::Restart && seen.signing_root().is_some_and(|root| !goal.knows(root)) {
-        return Step::Stuck("Sentry has invented a CA of its own meanwhile, which a restart does not mend".to_owned());
-    }
     let mut held_back = Vec::new();
     if let Some(step) = publication(goal, seen) {
         held_back = breaks(goal, &step, seen);
@@ -243,12 +240,12 @@ pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
         let issuer = (!stands || (goal.may_break() && !switched)).then(|| standing_issuer(goal, &bundle, seen));
         return Some(Move::PublishTrust { bundle, issuer });
     }
-    if let Some(step) = distribution::publication(goal, seen) {
-        return Some(step);
-    }
     // Why: a restart leaves what is published to whoever published it, also if that has changed since it began.
     let may_switch = goal.strategy != Strategy::Restart;
-    (may_switch && !switched).then(|| Move::PublishIssuer { issuer: goal.target.issuer.clone() })
+    let switch = (may_switch && !switched).then(|| Move::PublishIssuer { issuer: goal.target.issuer.clone() });
+    let source = || distribution::publication(goal, seen);
+    // Why: a prune writes nothing before it is proven that nobody needs what it retires.
+    if goal.strategy == Strategy::Prune { switch.or_else(source) } else { source().or(switch) }
 }
 
 /// The issuer that goes along where the live one cannot stand beside the new bundle. Of an append it is the one before,

@@ -129,6 +129,7 @@ async fn follow<M: Mesh>(
         if record.goal.invented(seen).is_some() {
             adopt(mesh, record, seen, entropy, tell).await?;
         }
+        record.goal.follow(seen);
         let step = next(&record.goal, seen, full, seen.now.duration_since(changed), limits);
         if let (Step::Do(_) | Step::Wait(..), Some(signal)) = (&step, mesh.interrupted()) {
             return Ok(Outcome::Interrupted(signal));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mtls::mesh::{Answer, Distribution, Distributor, Observed, TrustCopy, TrustSource, Version, is_of_file_era};
+use mtls::mesh::{Answer, Distribution, Distributor, Observed, TrustCopy, TrustSource, Version};
 use mtls::pki::Certificate;
 
 use super::Model;
@@ -36,6 +36,12 @@ impl Copies {
             version: 1,
             stuck: false,
         }
+    }
+
+    /// As if there had never been other ones.
+    pub fn live_with(&mut self, anchors: &[Certificate], now: Timestamp) {
+        let source = self.source.as_ref().map(|_| anchors.to_vec());
+        *self = Self { source, ..Self::new(anchors, now) };
     }
 
     pub fn next(&self) -> Option<Timestamp> {
@@ -107,7 +113,8 @@ impl Model {
             let version = Version(self.copies.version.to_string());
             seen.trust_source = Some(TrustSource { name: "dapr-root-ca.crt".to_owned(), anchors, version });
         }
-        if asked {
+        // Why: where nobody mounts a copy and nobody says where it comes from, nobody looks.
+        if asked && (self.copies.source.is_some() || seen.has_file_era()) {
             let distributor = Some(match self.copies.source {
                 Some(_) => Distributor::TrustManager("trust".to_owned()),
                 None => Distributor::Operator,
@@ -124,11 +131,9 @@ impl Model {
                 Answer::Proven(Arc::new(Distribution { copies, moved: self.copies.moved, trouble: None }));
         }
         seen.settle_files();
-        let unserved: Vec<bool> = seen.consumers.iter().map(|consumer| seen.is_unserved(consumer)).collect();
-        for (consumer, unserved) in seen.consumers.iter_mut().zip(unserved) {
-            if unserved && is_of_file_era(consumer) {
-                consumer.holds = Answer::NotAsked;
-            }
+        let unserved = seen.unserved();
+        for consumer in seen.consumers.iter_mut().filter(|consumer| unserved.contains(&consumer.name)) {
+            consumer.holds = Answer::NotAsked;
         }
     }
 }

@@ -212,11 +212,10 @@ impl Model {
         for sentry in &mut self.sentries {
             sentry.loaded = ca.clone();
         }
-        for bundle in
-            [&mut self.config_map, &mut self.kept, &mut self.webhook, &mut self.conversion, &mut self.distributed]
-        {
+        for bundle in [&mut self.config_map, &mut self.kept, &mut self.webhook, &mut self.conversion] {
             bundle.clone_from(&held);
         }
+        self.copies.live_with(&held, self.now);
         self.secret = ca;
         self.versions = (self.versions.0 + 1, self.versions.1 + 1);
     }

@@ -1,8 +1,6 @@
 //! Which strategy is taken where none is asked for by name: a bridge, or else an append, or neither.
 
-use mtls::mesh::Era;
-
-use super::model::{Topology, ca_without_bridges};
+use super::model::ca_without_bridges;
 use super::*;
 
 /// A mesh whose issuer signs no bridge, after so many rotations; nobody was restarted since.
@@ -86,12 +84,6 @@ fn where_an_append_cannot_be_seen_to_its_end_nothing_is_begun_and_both_are_told(
     hidden.hidden = true;
     let why = refusal(&mut hidden, &renewal(Inputs::Fresh));
     assert!(why.contains("would refuse the new chain") && why.contains("; append: it must be seen"), "{why}");
-
-    let sidecars = vec![(Era::Env, Watcher::NoMount), (Era::File, Watcher::Alive)];
-    let topology = Topology { sentries: 1, injectors: 1, schedulers: 1, watchers: vec![Watcher::Alive], sidecars };
-    let mut of_files = without_bridges(Model::with(56, 365, topology), 0);
-    let why = refusal(&mut of_files, &renewal(Inputs::Fresh));
-    assert!(why.contains("; append: what these hold cannot be seen: 1 consumer (sidecar apps/pod-1)"), "{why}");
 }
 
 #[test]
