@@ -19,6 +19,8 @@ mod emergencies;
 mod exports;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/file_era.rs"]
+mod file_era;
 #[path = "e2e/filed.rs"]
 mod filed;
 #[path = "e2e/handshake.rs"]

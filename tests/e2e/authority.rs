@@ -158,12 +158,13 @@ pub fn two_under_one_root(end: OffsetDateTime) -> [Trio; 2] {
     })
 }
 
-/// Makes a leaf of an identity without rights, valid for a day, under the first certificate of `chain`: `leaf.pem`,
-/// `leaf.key`.
-pub fn leaf(lab: &Lab, chain: &str, issuer_key: &str) {
-    let extensions =
-        "keyUsage = critical, digitalSignature\nsubjectAltName = critical, URI:spiffe://cluster.local/ns/none/canary\n";
-    for (name, text) in [("signer.pem", chain), ("signer.key", issuer_key), ("leaf.conf", extensions)] {
+/// An identity without rights.
+pub const CANARY: &str = "spiffe://cluster.local/ns/none/canary";
+
+/// Makes a leaf of an identity, valid for a day, under the first certificate of `chain`: `leaf.pem`, `leaf.key`.
+pub fn leaf(lab: &Lab, identity: &str, chain: &str, issuer_key: &str) {
+    let extensions = format!("keyUsage = critical, digitalSignature\nsubjectAltName = critical, URI:{identity}\n");
+    for (name, text) in [("signer.pem", chain), ("signer.key", issuer_key), ("leaf.conf", &extensions)] {
         std::fs::write(lab.path(name), text).expect("a file can be written");
     }
     openssl(lab, &["ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", "leaf.key"]);

@@ -11,54 +11,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Deserializer, Value, json};
 
 use crate::authority::{Trio, ends, from_now};
-use crate::filed::{APPS, Filed};
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE};
 use crate::traffic::stays;
-use crate::wait::{Tick, figure, until, until_with, within};
+use crate::wait::{Tick, figure, until_with, within};
 
 /// The Secret, the Bundle and each `ConfigMap`.
-const ROOT_CA: &str = "dapr-root-ca.crt";
+pub const ROOT_CA: &str = "dapr-root-ca.crt";
 /// The resource definition of Bundles.
 const DEFINITION: &str = "bundles.trust.cert-manager.io";
 /// Label of the namespaces that are there for distribution only.
 const LABEL: &str = "mtls-lab=distribution";
-
-#[test]
-#[ignore = "needs the lab"]
-fn a_distributor_copies_the_trust_anchors_to_every_namespace_and_mounts_follow() {
-    let lab = Lab::calm(0);
-    let distributor = Distributor::start(&lab, 200);
-    let filed = Filed::start(&lab);
-    let Trio { root, issuer, key } = ends(from_now(24));
-    let signer = [issuer.as_str(), key.as_str()];
-    let holds = |app: &&str| filed.accepts(app, signer);
-    assert!(!APPS.iter().any(holds), "the second anchor is held before it is published");
-
-    let both = lab.secret(TRUST_BUNDLE, "ca.crt") + &root;
-    distributor.stop();
-    let before = distributor.times();
-    distributor.publish(&both);
-    let copied = || (distributor.times() != before).then_some(());
-    assert!(within(Duration::from_secs(2), Tick::Long, copied).is_none(), "it is stopped, and something was copied");
-    distributor.resume();
-    let began = Instant::now();
-    distributor.until_everywhere(&both);
-    let after = distributor.times();
-    let first = after.values().filter_map(|at| at.checked_duration_since(began)).min().unwrap_or_default();
-    figure(format!(
-        "a second anchor: the first of {} namespaces after {:.1} s, the last after {:.1} s",
-        after.len(),
-        first.as_secs_f64(),
-        began.elapsed().as_secs_f64()
-    ));
-
-    let nudged = Instant::now();
-    filed.nudge();
-    until(15, "both sidecars to hold the second anchor", || APPS.iter().all(holds));
-    figure(format!("mounts followed {:.1} s after the nudge", nudged.elapsed().as_secs_f64()));
-    filed.assert_no_failed_call();
-    lab.assert_no_failed_call();
-}
 
 /// trust-manager at work on a number of namespaces. Takes away all that it made when it is dropped.
 pub struct Distributor<'a> {
@@ -98,11 +60,6 @@ impl<'a> Distributor<'a> {
         lab.kubectl(&["create", "-f", &file]);
         distributor.until_everywhere(&anchors);
         distributor
-    }
-
-    /// Writes anchors into the Secret that is copied.
-    pub fn publish(&self, anchors: &str) {
-        self.lab.patch("secret", ROOT_CA, &json!({"stringData": {"ca.crt": anchors}}));
     }
 
     /// Returns once every namespace has these anchors, in whatever order.

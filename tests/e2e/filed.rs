@@ -26,7 +26,7 @@ impl<'a> Filed<'a> {
         let filed = Self { lab };
         filed.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FILED}}));
         // Before the pods: a mount that is empty at first is filled a minute later.
-        filed.give_svid();
+        filed.give_svids();
         lab.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/manifests/file-era.yaml")]);
         for app in APPS {
             lab.kubectl(&["-n", FILED, "rollout", "status", &format!("deploy/{app}"), "--timeout=90s"]);
@@ -35,16 +35,24 @@ impl<'a> Filed<'a> {
         filed
     }
 
-    /// Gives them an SVID of the live issuer, with the chain that Sentry would send. They show it from the next refresh
+    /// Gives each an SVID of the live issuer, with the chain that Sentry would send. They show it from the next refresh
     /// of their mounts on.
-    pub fn give_svid(&self) {
+    pub fn give_svids(&self) {
         let [chain, key] = ["issuer.crt", "issuer.key"].map(|file| self.lab.secret(TRUST_BUNDLE, file));
-        leaf(self.lab, &chain, &key);
-        let [leaf, key] = ["leaf.pem", "leaf.key"].map(|name| std::fs::read_to_string(self.lab.path(name)));
-        let svid = [leaf.expect("a leaf"), chain, key.expect("its key")].concat();
-        let metadata = json!({"name": "file-era-svid", "namespace": FILED});
-        let data = json!({"svid.pem": svid});
+        let svid = |app: &str| {
+            leaf(self.lab, &format!("spiffe://cluster.local/ns/{FILED}/{app}"), &chain, &key);
+            let [leaf, key] = ["leaf.pem", "leaf.key"].map(|name| std::fs::read_to_string(self.lab.path(name)));
+            [leaf.expect("a leaf"), chain.clone(), key.expect("its key")].concat()
+        };
+        let metadata = json!({"name": "file-era-svids", "namespace": FILED});
+        let data: Value = APPS.iter().map(|app| (format!("{app}.pem"), json!(svid(app)))).collect();
         self.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}));
+    }
+
+    /// Makes one a new pod.
+    pub fn restart(&self, app: &str) {
+        self.lab.kubectl(&["-n", FILED, "rollout", "restart", &format!("deploy/{app}")]);
+        self.lab.kubectl(&["-n", FILED, "rollout", "status", &format!("deploy/{app}"), "--timeout=90s"]);
     }
 
     fn apply(&self, object: &Value) {

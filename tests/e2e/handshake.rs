@@ -4,14 +4,14 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::authority::leaf;
+use crate::authority::{CANARY, leaf};
 use crate::lab::Lab;
 use crate::wait::{Tick, until_with};
 
 /// Whether the listener at `address` accepts a leaf under the first certificate of `signer`, sent with `chain` behind
 /// it. A refusal is told by a TLS alert; where the connection was closed before curl had read it, it is asked again.
 pub fn accepts(lab: &Lab, address: &str, [signer, key]: [&str; 2], chain: &str) -> bool {
-    leaf(lab, signer, key);
+    leaf(lab, CANARY, signer, key);
     let [cert_file, key_file] = ["leaf.pem", "leaf.key"].map(|name| lab.path(name));
     fs::write(&cert_file, fs::read_to_string(&cert_file).expect("a leaf") + chain).expect("a file can be written");
     let url = format!("https://{address}/");
