@@ -62,7 +62,9 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     {
         return wait;
     }
-    if !held_back.is_empty() && nudge_helps(seen, waited) {
+    // Why: copies come one by one for minutes; mounts that have become right are refreshed together.
+    let gathers = !seen.behind().is_empty() && waited < MOUNTS_GATHER;
+    if !held_back.is_empty() && !gathers && nudge_helps(seen, waited) {
         return Step::Do(Move::Nudge);
     }
     // Why: the operator may be the one who copies, so what is to be restarted of the control plane comes first.
@@ -265,6 +267,9 @@ pub(super) fn is_switched(goal: &Goal, seen: &Observed) -> bool {
 
 /// A mount that a nudge has reached is fresh long before (dapr-facts §12: 0.9 s at most).
 const NUDGE_IS_LOST: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long mounts that have become right wait for others, as long as copies come.
+const MOUNTS_GATHER: SignedDuration = SignedDuration::from_secs(10);
 
 fn nudge_helps(seen: &Observed, waited: SignedDuration) -> bool {
     !seen.nudge_refused && seen.nudge().is_some_and(|nudge| nudge.is_first || waited >= NUDGE_IS_LOST)

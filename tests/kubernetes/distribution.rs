@@ -244,3 +244,58 @@ async fn a_pod_that_came_to_its_node_after_the_copy_was_right_is_proven_and_no_o
     server.remove(&copy_at("a"));
     assert_eq!(holds(&mut mesh, None).await, (false, false), "there is no copy");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_becomes_of_the_write_of_the_source_it_is_made_once() {
+    let faults = [
+        ("PATCH secrets/dapr-root-ca.crt", Fault::LostAnswer),
+        ("PATCH secrets/dapr-root-ca.crt", Fault::LostRequest),
+        ("PATCH secrets/dapr-root-ca.crt", Fault::ServerError),
+    ];
+    for (what, fault) in faults {
+        let server = file_era(&["a"]);
+        server.fail(what, fault, 1);
+        let distributor = async {
+            until(|| as_distributed(&server).matches("BEGIN").count() == 2).await;
+            put_copy(&server, "a", &as_distributed(&server));
+        };
+        let (ended, _) = append_beside(&server, distributor).await;
+        assert!(matches!(ended.outcome, Outcome::Done(_)), "{fault:?}: {:?}", ended.outcome);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_somebody_else_writes_is_looked_at_again() {
+    let server = file_era(&["a"]);
+    let mut mesh = server.mesh(true);
+    mesh.lock().await.unwrap();
+    let seen = mesh.observe(&ALL).await.unwrap();
+    let anchors = [ca().trust.anchors(), &seen.published.anchors].concat();
+    server.fail("PATCH secrets/dapr-root-ca.crt", Fault::WrittenBefore("data/more"), 1);
+    let why = mesh.apply(&Move::PublishSource { anchors }, &seen).await.unwrap_err();
+    assert!(why.to_string().contains("`dapr-system/dapr-root-ca.crt` was changed"), "{why}");
+    assert_eq!(server.get(SOURCE)["data"]["more"], "c29tZWJvZHk=", "what is there stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_see_the_copies_does_not_switch() {
+    let server = file_era(&["a"]);
+    server.fail("configmaps?watch", Fault::Forbidden, 100);
+    server.fail("GET api/v1/configmaps", Fault::Forbidden, 100);
+    let (ended, _) = append_beside(&server, async {}).await;
+    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
+    let why = mtls::rotation::safety::in_words(&breaks);
+    assert!(why.contains("of the namespaces is not seen: not allowed to list configmaps in all namespaces"), "{why}");
+    assert_eq!(secret_writes(&server), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_right_to_a_source_that_is_not_there_misses_nothing() {
+    let (server, _) = cluster();
+    server.fail("GET secrets/dapr-root-ca.crt", Fault::Forbidden, 100);
+    assert_eq!(server.mesh(true).observe(&ALL).await.unwrap().denied, []);
+    mounting(&server, "a", None);
+    let mut everyone = server.mesh(true);
+    let seen = everyone.observe(&Need { everyone: true, ..ALL }).await.unwrap();
+    assert_eq!(seen.denied.len(), 1, "somebody mounts what is copied: {:?}", seen.denied);
+}
