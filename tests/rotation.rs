@@ -6,6 +6,8 @@
 mod applications;
 #[path = "rotation/auto.rs"]
 mod auto;
+#[path = "rotation/file_era.rs"]
+mod file_era;
 #[path = "rotation/leak.rs"]
 mod leak;
 mod model;

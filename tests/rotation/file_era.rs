@@ -1,0 +1,129 @@
+//! Sidecars that mount their trust anchors, copied into one namespace after the other.
+
+use mtls::mesh::Era;
+
+use super::model::Topology;
+use super::*;
+
+/// A mesh whose two sidecars mount their anchors and see their mounts change so; from a source or from the operator.
+fn of_files(seed: u64, watcher: Watcher, has_source: bool) -> Model {
+    let sidecars = vec![(Era::File, watcher); 2];
+    let watchers = vec![Watcher::Alive];
+    let mut mesh = Model::with(seed, 365, Topology { sentries: 1, injectors: 1, schedulers: 1, watchers, sidecars });
+    if has_source {
+        mesh.distribute_from_a_source();
+    }
+    mesh
+}
+
+fn unrestarted() -> Request {
+    Request { restart: None, ..append() }
+}
+
+fn is_switched(mesh: &Model) -> bool {
+    mesh.secret.trust.anchors().len() == 2 && mesh.secret.root() == mesh.secret.trust.anchors().first()
+}
+
+#[test]
+fn an_append_reaches_mounts_without_a_restart() {
+    for has_source in [true, false] {
+        for seed in 60..66 {
+            let mut mesh = of_files(seed, Watcher::Alive, has_source);
+            mesh.restless = true;
+            let left = rotate(&mut mesh, &unrestarted()).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+            assert!(left.is_empty(), "everybody holds the new root: {left:?}");
+            assert!(is_switched(&mesh));
+            (0..40).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+            assert_eq!(mesh.refusals(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_sidecar_whose_watch_is_dead_is_named_and_proven_once_it_is_restarted() {
+    let mut mesh = of_files(67, Watcher::Dead, true);
+    let why = rotate(&mut mesh, &unrestarted()).unwrap_err().to_string();
+    assert!(why.starts_with("Blocked") && why.contains("apps/pod-0") && why.contains("apps/pod-1"), "{why}");
+    mesh.restart("apps/pod-0");
+    let why = rotate(&mut mesh, &unrestarted()).unwrap_err().to_string();
+    assert!(!why.contains("apps/pod-0") && why.contains("apps/pod-1"), "{why}");
+    assert!(!is_switched(&mesh));
+    mesh.restart("apps/pod-1");
+    rotate(&mut mesh, &unrestarted()).unwrap();
+    assert!(is_switched(&mesh));
+}
+
+#[test]
+fn a_wave_waits_for_the_copies_that_new_pods_mount() {
+    for watcher in [Watcher::Alive, Watcher::Dead] {
+        let mut mesh = of_files(68, watcher, true);
+        rotate(&mut mesh, &Request { restart: Some(Scope::All), ..append() }).unwrap();
+        assert!(is_switched(&mesh));
+        assert_eq!(mesh.restarts(), [1, 1], "each once, and not in vain");
+    }
+}
+
+#[test]
+fn a_distributor_that_stands_still_holds_the_switch_and_the_prune_back() {
+    for has_source in [true, false] {
+        let mut mesh = of_files(69, Watcher::Alive, has_source);
+        mesh.copies.stuck = true;
+        let why = rotate(&mut mesh, &unrestarted()).unwrap_err().to_string();
+        assert!(why.starts_with("Blocked") && why.contains("does not carry the new root in 4 namespaces"), "{why}");
+        assert!(!is_switched(&mesh));
+        mesh.copies.stuck = false;
+        rotate(&mut mesh, &unrestarted()).unwrap();
+        assert!(is_switched(&mesh));
+    }
+}
+
+#[test]
+fn a_prune_waits_for_no_copy_and_retires_nothing_where_one_is_behind() {
+    let mut mesh = of_files(70, Watcher::Alive, true);
+    mesh.copies.stuck = true;
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    (0..60).for_each(|_| mesh.pass(SignedDuration::from_mins(30)));
+    let retired = |mesh: &mut Model| block_on(model::prune(mesh, 0)).map(|_| ());
+    let why = retired(&mut mesh).unwrap_err().to_string();
+    assert!(why.contains("ConfigMap `dapr-root-ca.crt` does not carry the new root in 4 namespaces"), "{why}");
+    assert_eq!(mesh.secret.trust.anchors().len(), 2);
+    mesh.copies.stuck = false;
+    (0..60).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+    retired(&mut mesh).unwrap();
+    assert_eq!((mesh.secret.trust.anchors().len(), mesh.copies.source.as_ref().unwrap().len()), (1, 1));
+    (0..60).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+    assert_eq!(mesh.refusals(), 0);
+}
+
+#[test]
+fn cut_off_at_any_write_the_same_command_goes_on_and_writes_the_source_once() {
+    for cut in Cut::ALL {
+        for at in 0..9 {
+            let mut mesh = of_files(71, Watcher::Alive, true);
+            mesh.cut = Some((at, cut));
+            if rotate(&mut mesh, &unrestarted()).is_err() {
+                mesh.cut = None;
+                let is_done = |record: Option<Record>| record.is_some_and(|record| record.status == Status::Done);
+                if !is_done(block_on(mesh.load()).unwrap()) {
+                    rotate(&mut mesh, &unrestarted()).unwrap_or_else(|why| panic!("{cut:?} at {at}: {why}"));
+                }
+            }
+            assert!(is_switched(&mesh), "{cut:?} at {at}");
+            assert_eq!(mesh.copies.source.as_ref().unwrap().len(), 2, "{cut:?} at {at}: one rotation");
+        }
+    }
+}
+
+#[test]
+fn what_others_put_into_the_source_stays_and_what_is_retired_leaves_it() {
+    let mut mesh = of_files(72, Watcher::Alive, true);
+    let stranger = make_ca(&mut Chance::new(73), mesh.now, 300).trust.anchors()[0].clone();
+    mesh.copies.source.as_mut().unwrap().push(stranger.clone());
+    rotate(&mut mesh, &unrestarted()).unwrap();
+    let source = |mesh: &Model| mesh.copies.source.clone().unwrap();
+    assert_eq!(source(&mesh), [mesh.secret.trust.anchors(), &[stranger.clone()]].concat());
+    (0..60).for_each(|_| mesh.pass(SignedDuration::from_mins(30)));
+    block_on(model::prune(&mut mesh, 0)).unwrap();
+    assert_eq!(source(&mesh), [mesh.secret.trust.anchors(), &[stranger]].concat());
+    assert_eq!(source(&mesh).len(), 2);
+}
