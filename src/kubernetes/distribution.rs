@@ -155,12 +155,7 @@ impl Kubernetes {
         let Some(source) = &seen.trust_source else { return Ok(()) };
         let (api, namespace) = (&self.connection.api, &seen.identity.namespace);
         let at = SECRETS.named(namespace, &source.name);
-        let mut fields = Fields::default();
-        fields.data.insert(
-            names::CA_FILE.to_owned(),
-            Zeroizing::new(STANDARD.encode(anchors.iter().map(Certificate::to_pem).collect::<String>())),
-        );
-        let failure = match send(api, at, "Secret", fields, &source.version.0, false).await {
+        let failure = match source_write(api, seen, anchors, false).await {
             Ok(()) => return Ok(()),
             Err(failure @ (Failure::Conflict { .. } | Failure::Lost { .. })) => failure,
             Err(failure) => return Err(failure.into()),
@@ -199,6 +194,16 @@ impl Kubernetes {
         Arc::make_mut(&mut copies.distribution).trouble = Some(trouble);
         seen.distribution = Answer::Proven(Arc::clone(&copies.distribution));
     }
+}
+
+/// Writes these anchors into the source, if there is one.
+pub async fn source_write(api: &Api, seen: &Observed, anchors: &[Certificate], dry_run: bool) -> Result<(), Failure> {
+    let Some(source) = &seen.trust_source else { return Ok(()) };
+    let pem: String = anchors.iter().map(Certificate::to_pem).collect();
+    let mut fields = Fields::default();
+    fields.data.insert(names::CA_FILE.to_owned(), Zeroizing::new(STANDARD.encode(pem)));
+    let at = SECRETS.named(&seen.identity.namespace, &source.name);
+    send(api, at, "Secret", fields, &source.version.0, dry_run).await
 }
 
 /// What trust-manager's own objects say (dapr-facts §12).

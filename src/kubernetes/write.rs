@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::api::{Api, At, CONFIG_MAPS, Change, SECRETS};
+use super::distribution::source_write;
 use super::failure::Failure;
 use super::fence::GIVE_BACK;
 use super::find::Sentry;
@@ -39,8 +40,9 @@ impl Kubernetes {
     ) -> Result<(), Error> {
         let pair = self.pair(Some(bundle), issuer, seen)?;
         let api = self.connection.api.clone();
-        let dry = tokio::join!(pair.config_map(&api, true), pair.secret(&api, true));
-        for checked in [dry.0, dry.1] {
+        let source = source_write(&api, seen, bundle.anchors(), true);
+        let dry = tokio::join!(pair.config_map(&api, true), pair.secret(&api, true), source);
+        for checked in [dry.0, dry.1, dry.2] {
             checked.map_err(|failure| {
                 Error::from(failure).hint("the API server refused this in a dry run, so nothing was changed")
             })?;

@@ -299,3 +299,13 @@ async fn who_has_no_right_to_a_source_that_is_not_there_misses_nothing() {
     let seen = everyone.observe(&Need { everyone: true, ..ALL }).await.unwrap();
     assert_eq!(seen.denied.len(), 1, "somebody mounts what is copied: {:?}", seen.denied);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_refuses_the_write_is_found_out_before_anything_is_changed() {
+    let server = file_era(&["a"]);
+    server.fail("PATCH secrets/dapr-root-ca.crt dry", Fault::Forbidden, 100);
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    let why = mesh.apply(&step, &seen).await.unwrap_err();
+    assert!(why.to_string().contains("not allowed to patch secrets/dapr-root-ca.crt"), "{why}");
+    assert!(server.writes().iter().all(|write| write.ends_with(" dry")), "{:?}", server.writes());
+}

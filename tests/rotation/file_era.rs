@@ -121,7 +121,7 @@ fn what_others_put_into_the_source_stays_and_what_is_retired_leaves_it() {
     mesh.copies.source.as_mut().unwrap().push(stranger.clone());
     rotate(&mut mesh, &unrestarted()).unwrap();
     let source = |mesh: &Model| mesh.copies.source.clone().unwrap();
-    assert_eq!(source(&mesh), [mesh.secret.trust.anchors(), &[stranger.clone()]].concat());
+    assert_eq!(source(&mesh), [mesh.secret.trust.anchors(), std::slice::from_ref(&stranger)].concat());
     (0..60).for_each(|_| mesh.pass(SignedDuration::from_mins(30)));
     block_on(model::prune(&mut mesh, 0)).unwrap();
     assert_eq!(source(&mesh), [mesh.secret.trust.anchors(), &[stranger]].concat());
