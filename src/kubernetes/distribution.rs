@@ -4,6 +4,7 @@
 //! A distributor that is asked how far it is says that all is well (dapr-facts §12): only the copies tell. The WATCH
 //! begins where the LIST ended, and what it brings is taken at each look, so that minutes of waiting cost no request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -62,24 +63,22 @@ impl Copies {
     }
 
     async fn list(&mut self, api: &Api, interned: &mut Interned) -> Result<(), Failure> {
-        let now = api.now();
         let listed = pages(api, CONFIG_MAPS.within(None), Select::Field(FIELD), |map: DistributedMap| {
-            Some((map.metadata.namespace.clone(), copy(&map, now, interned)))
+            Some((map.metadata.namespace.clone(), copy(&map, Timestamp::MAX, interned)))
         });
         let listed = listed.await?;
+        // Why: a list takes its time, and a copy may have become right at the end of it.
+        let now = api.now();
         let before = std::mem::take(&mut self.distribution);
-        let is_first = self.version.is_empty();
-        let mut copies: std::collections::BTreeMap<String, TrustCopy> = listed.items.into_iter().collect();
-        let mut moved = is_first || copies.len() != before.copies.len();
+        let mut copies: BTreeMap<String, TrustCopy> = listed.items.into_iter().collect();
+        let mut has_moved = self.version.is_empty() || copies.len() != before.copies.len();
         for (namespace, copy) in &mut copies {
-            match before.copies.get(namespace) {
-                Some(known) if known.anchors == copy.anchors => copy.since = known.since,
-                _ => moved = true,
-            }
+            let known = before.copies.get(namespace).filter(|known| known.anchors == copy.anchors);
+            has_moved |= known.is_none();
+            copy.since = known.map_or(now, |known| known.since);
         }
-        let trouble = before.trouble.clone();
-        let moved = if moved { now } else { before.moved };
-        self.distribution = Arc::new(Distribution { copies, moved, trouble });
+        let moved = if has_moved { now } else { before.moved };
+        self.distribution = Arc::new(Distribution { copies, moved, trouble: before.trouble.clone() });
         self.version = listed.version;
         Ok(())
     }
