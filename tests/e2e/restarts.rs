@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
+use crate::prunes::PRUNE;
 use crate::rotations::RENEW;
 use crate::run::Run;
 use crate::traffic::stays;
@@ -110,6 +111,10 @@ fn an_append_that_restarts_everything_switches_by_itself_and_fails_no_call() {
     lab.follow_new_pods();
     lab.restart_app("server");
     lab.restart_app("client");
+    lab.mtls(&["restart", "-k"]).succeeds();
+    lab.mtls(&PRUNE).succeeds();
+    assert_eq!(lab.anchors(), 1, "what the append has put beside the new root is retired");
+    lab.restart_app("server");
     lab.assert_no_failed_call();
 }
 

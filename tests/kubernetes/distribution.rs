@@ -172,13 +172,19 @@ async fn a_distributor_that_stands_still_stops_it_where_calls_go_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_is_left_alone_stops_it_only_where_a_sidecar_mounts_it() {
-    for (mounted, reason) in
-        [(false, "is immutable"), (true, "is immutable"), (true, "belongs to Team x"), (true, "has no mark")]
-    {
+    for (mounted, reason) in [
+        (false, "is immutable"),
+        (true, "is immutable"),
+        (true, "belongs to Team x"),
+        (false, "is being deleted"),
+        (true, "is being deleted"),
+        (true, "has no mark"),
+    ] {
         let server = file_era(&["a", "b", "odd"]);
         let mut copy = server.get(&copy_at("odd"));
         match reason {
             "is immutable" => copy["immutable"] = json!(true),
+            "is being deleted" => copy["metadata"]["deletionTimestamp"] = json!(START),
             "has no mark" => copy["metadata"]["labels"] = json!({}),
             _ => {
                 copy["metadata"]["labels"] = json!({});
