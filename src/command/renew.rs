@@ -16,8 +16,8 @@ use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::{Break, in_words};
 use crate::rotation::strategy::{NoStrategy, Request};
 use crate::rotation::{
-    Ask, Begin, Concern, Goal, Left, Mesh, Move, Need, Outcome, Record, Refused, Run, Strategy, Trio, affected, begin,
-    blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
+    Ask, Begin, COPIES, Concern, Goal, Left, Mesh, Move, Need, Outcome, Record, Refused, Run, Strategy, Trio, affected,
+    begin, blocked as blocked_applications, deadline, is_due, need, plan, run as rotate,
 };
 use crate::ui::Ui;
 
@@ -384,12 +384,18 @@ fn waiting(args: &RenewArgs, goal: &Goal, ended: &Run, breaks: &[Break], ui: &Ui
         .blocked(blocked_applications(goal, &ended.seen));
     ui.show(&args.show, &renewal, || renewal.to_string())?;
     before::left_alone(&ended.seen, ui);
-    let error = Error::new(
+    let mut error = Error::new(
         Kind::Unfinished,
         "not everybody holds the new root yet, so the issuer was not switched; calls go on",
-    )
-    .hint("restart those that are named; the same command goes on")
-    .hint("with `--restart=all` it restarts the control plane and the applications itself");
+    );
+    if breaks.iter().any(|held_back| held_back.role == COPIES) {
+        error = error.hint("see to whoever copies the ConfigMap; the same command goes on");
+    }
+    if left.iter().any(|left| left.restart.is_some()) {
+        error = error
+            .hint("restart those that are named; the same command goes on")
+            .hint("with `--restart=all` it restarts the control plane and the applications itself");
+    }
     if breaks.iter().any(|held_back| !held_back.may_be_allowed) {
         return Err(error);
     }

@@ -335,11 +335,18 @@ impl Found<'_> {
             );
         }
         for (namespace, why) in seen.hindered() {
+            let copies = seen.distribution.proven().map(|seen| &seen.copies);
+            let is_leaving = copies.and_then(|copies| copies.get(namespace)).is_some_and(|copy| copy.leaving);
+            let hint = if is_leaving {
+                format!("if it stays, see what holds it: `kubectl get namespace {namespace} -o yaml`")
+            } else {
+                format!("let it be copied anew: `kubectl -n {namespace} delete configmap {DISTRIBUTED}`")
+            };
             self.add(
                 Severity::Warning,
                 format!("ConfigMap `{namespace}/{DISTRIBUTED}` does not carry what is published, and {why}"),
                 "sidecars that mount it do not get new trust anchors",
-                format!("let it be copied anew: `kubectl -n {namespace} delete configmap {DISTRIBUTED}`"),
+                hint,
             );
         }
     }

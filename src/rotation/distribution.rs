@@ -61,17 +61,21 @@ pub(super) fn behind(seen: &Observed) -> Option<Break> {
     let who = distribution.distributor().map_or_else(|| "whoever copies it".to_owned(), ToString::to_string);
     let trouble = distribution.trouble.as_ref().map_or_else(String::new, |trouble| format!("; {trouble}"));
     let why = format!(
-        "does not carry the new root in {} namespaces ({named}): {who} has written nothing for {}{trouble}",
+        "does not carry the new root in {} of {} namespaces ({named}): {who} has written nothing for {}{trouble}",
         behind.len(),
+        seen.propagation()?.total,
         in_words(idle)
     );
     Some(unready(why))
 }
 
+/// What stands for the copies among those who hold a move back.
+pub const COPIES: &str = "ConfigMap";
+
 fn unready(why: String) -> Break {
     Break {
         consumer: format!("`{DISTRIBUTED}`"),
-        role: "ConfigMap",
+        role: COPIES,
         why,
         restart: None,
         is_control_plane: true,

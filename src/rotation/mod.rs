@@ -18,7 +18,7 @@ pub mod strategy;
 
 pub use applications::{Blocked, blocked, due};
 pub use begin::{Affected, Ask, Begin, Refused, affected, begin, is_due, signing_path_end};
-pub use distribution::Progress;
+pub use distribution::{COPIES, Progress};
 pub use goal::{CannotStage, Goal, Restart, Scope, Strategy, Trio};
 pub use left::{Concern, Left, left};
 pub use next::{Limits, Step, deadline, need, next, plan, serves};

@@ -144,7 +144,9 @@ fn refusals(goal: &Goal, chain: &[Certificate], seen: &Observed, strictly: bool)
             if let Some(why) = verdict {
                 let unseen = unseen_file(consumer).map(|why| format!("is not seen to hold the new root: {why}"));
                 let is_unseen = unseen.is_some();
-                found.push(Break { is_unseen, ..broken(consumer, unseen.unwrap_or(why)) });
+                // Why: a new pod would mount the same copy.
+                let restart = consumer.owner.clone().filter(|_| !is_unseen || consumer.mounts);
+                found.push(Break { restart, is_unseen, ..broken(consumer, unseen.unwrap_or(why)) });
                 break;
             }
         }

@@ -162,7 +162,7 @@ async fn a_distributor_that_stands_still_stops_it_where_calls_go_on() {
     let (ended, _) = append_beside(&server, distributor).await;
     let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
     let why = mtls::rotation::safety::in_words(&breaks);
-    assert!(why.contains("in 1 namespaces (b): trust-manager (Bundle trust) has written nothing for"), "{why}");
+    assert!(why.contains("in 1 of 2 namespaces (b): trust-manager (Bundle trust) has written nothing for"), "{why}");
     assert!(why.contains("SyncConfigMapTargetFailed") && why.contains(message), "{why}");
     assert!(why.contains("kubectl get bundle trust -o yaml"), "{why}");
     assert_eq!(secret_writes(&server), 1, "the issuer is the one before");

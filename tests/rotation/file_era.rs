@@ -69,7 +69,10 @@ fn a_distributor_that_stands_still_holds_the_switch_and_the_prune_back() {
         let mut mesh = of_files(69, Watcher::Alive, has_source);
         mesh.copies.stuck = true;
         let why = rotate(&mut mesh, &unrestarted()).unwrap_err().to_string();
-        assert!(why.starts_with("Blocked") && why.contains("does not carry the new root in 4 namespaces"), "{why}");
+        assert!(
+            why.starts_with("Blocked") && why.contains("does not carry the new root in 4 of 4 namespaces"),
+            "{why}"
+        );
         assert!(!is_switched(&mesh));
         mesh.copies.stuck = false;
         rotate(&mut mesh, &unrestarted()).unwrap();
@@ -85,7 +88,7 @@ fn a_prune_waits_for_no_copy_and_retires_nothing_where_one_is_behind() {
     (0..60).for_each(|_| mesh.pass(SignedDuration::from_mins(30)));
     let retired = |mesh: &mut Model| block_on(model::prune(mesh, 0)).map(|_| ());
     let why = retired(&mut mesh).unwrap_err().to_string();
-    assert!(why.contains("ConfigMap `dapr-root-ca.crt` does not carry the new root in 4 namespaces"), "{why}");
+    assert!(why.contains("ConfigMap `dapr-root-ca.crt` does not carry the new root in 4 of 4 namespaces"), "{why}");
     assert_eq!(mesh.secret.trust.anchors().len(), 2);
     mesh.copies.stuck = false;
     (0..60).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
