@@ -2,6 +2,7 @@
 
 mod api;
 mod applications;
+mod ca_bundles;
 mod connect;
 mod consumers;
 mod control_plane;

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 
 use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
-use super::consumers::{self, Interned, Sidecar, of_mesh};
+use super::ca_bundles::ca_bundles;
+use super::consumers::{self, Sidecar, of_mesh};
 use super::control_plane::{fence, settings, workloads};
 use super::failure::Failure;
 use super::find::{Found, find, version};
 use super::probe::probe;
 use super::published::{ConfigMap, Secret, published};
-use super::wire::{self, ClientConfig, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
+use super::wire::{self, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
 use super::{Known, Kubernetes, applications, distribution, names, owners, record};
 use crate::error::Error;
 use crate::mesh::{
@@ -340,34 +339,6 @@ fn source(
     }))
 }
 
-/// The `caBundles`, each with the API server as its consumer.
-fn ca_bundles(
-    webhook: Option<Result<Option<WebhookConfiguration>, Failure>>,
-    definition: Option<Result<Option<Definition>, Failure>>,
-    found: &Found,
-    interned: &mut Interned,
-    denied: &mut Vec<Denied>,
-) -> Result<Vec<Consumer>, Error> {
-    let mut consumers = Vec::new();
-    if let Some(read) = webhook {
-        consumers.extend(hidden(Role::Webhook, names::INJECTOR, &read));
-        let read = allowed(read, "the injector webhook's caBundle", denied)?.flatten();
-        let config =
-            read.as_ref().and_then(|object| Some((&object.metadata.name, &object.webhooks.first()?.client_config)));
-        consumers.extend(ca_bundle(Role::Webhook, config, found, interned));
-    }
-    if let Some(read) = definition {
-        consumers.extend(hidden(Role::Conversion, names::CONVERTED, &read));
-        let read = allowed(read, "the conversion webhook's caBundle", denied)?.flatten();
-        let webhook = read.as_ref().and_then(|object| {
-            let conversion = object.spec.conversion.as_ref()?;
-            Some((&object.metadata.name, &conversion.webhook.as_ref()?.client_config))
-        });
-        consumers.extend(ca_bundle(Role::Conversion, webhook, found, interned));
-    }
-    Ok(consumers)
-}
-
 fn signed_histories(read: Result<List<Configuration>, Failure>) -> Answer<Vec<String>> {
     let signs = |configuration: &Configuration| {
         configuration.spec.features.iter().any(|feature| feature.name == names::SIGNED_HISTORY && feature.enabled)
@@ -399,7 +370,7 @@ pub async fn optional<T>(read: impl Future<Output = Result<T, Failure>>) -> Resu
 }
 
 /// What was read; `None`, with the missing right noted, where the caller may not.
-fn allowed<T>(read: Result<T, Failure>, what: &str, denied: &mut Vec<Denied>) -> Result<Option<T>, Error> {
+pub fn allowed<T>(read: Result<T, Failure>, what: &str, denied: &mut Vec<Denied>) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(failure) => {
@@ -433,32 +404,6 @@ pub(super) fn is_muted(consumer: &Consumer) -> bool {
         _ => false,
     };
     forbidden && consumer.mounts && consumer.version.is_some_and(|version| SEE_EVERY_CHANGE.contains(&version))
-}
-
-/// A `caBundle` that the caller may not read is there all the same, and nobody knows what it holds.
-fn hidden<T>(role: Role, name: &str, read: &Result<T, Failure>) -> Option<Consumer> {
-    match read {
-        Err(Failure::Forbidden { grant, .. }) => {
-            Some(Consumer { held: Answer::Forbidden(grant.clone()), ..Consumer::new(role, name) })
-        }
-        _ => None,
-    }
-}
-
-/// The API server as a client of a webhook of this control plane. One that belongs to another is none of ours.
-fn ca_bundle(
-    role: Role,
-    config: Option<(&String, &ClientConfig)>,
-    found: &Found,
-    interned: &mut Interned,
-) -> Option<Consumer> {
-    let (name, config) = config?;
-    if config.service.as_ref()?.namespace != found.namespace {
-        return None;
-    }
-    let pem = config.ca_bundle.as_ref().and_then(|bundle| STANDARD.decode(bundle).ok());
-    let anchors = interned.anchors(&String::from_utf8_lossy(&pem.unwrap_or_default()));
-    Some(Consumer { held: Answer::Proven(anchors), ..Consumer::new(role, name.clone()) })
 }
 
 #[cfg(test)]
