@@ -76,10 +76,14 @@ impl Kubernetes {
             self.known.applications = applications::behind(pods, listed, &self.which);
         }
         observed.applications.clone_from(&self.known.applications);
-        if need.distribution && (observed.trust_source.is_some() || observed.has_file_era()) {
-            let follows = self.writing.is_some();
+        // Why: whoever decides by it asks also where nobody mounts a copy now, since somebody may tomorrow.
+        let (follows, is_there) = (self.writing.is_some(), observed.trust_source.is_some() || observed.has_file_era());
+        if need.distribution && (follows || is_there) {
             let Known { copies, interned, .. } = &mut self.known;
             observed.distribution = copies.look(&self.connection.api, follows, interned).await;
+            if matches!(observed.distribution, Answer::Forbidden(_)) && !is_there {
+                observed.distribution = Answer::NotAsked;
+            }
             if let Answer::Forbidden(grant) = &observed.distribution {
                 let what = "how far the file era's trust bundle has come".to_owned();
                 observed.denied.push(Denied { what, grant: grant.clone() });

@@ -43,7 +43,7 @@ pub struct Need {
     pub everyone: bool,
     /// The workloads behind the sidecars.
     pub applications: bool,
-    /// How far the file era's trust bundle has been copied, where there is a source or somebody who mounts it.
+    /// How far the file era's trust bundle has been copied.
     pub distribution: bool,
     /// The chain that each Sentry replica serves.
     pub served: bool,

@@ -141,7 +141,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         consumers: prunes || applications || !matches!(publication, Some(Move::PublishTrust { issuer: None, .. })),
         everyone: proves || applications || goal.former(seen).is_some(),
         applications,
-        distribution: mounts || published,
+        distribution: mounts || published && (seen.trust_source.is_some() || seen.has_file_era()),
         served: published || prunes,
         held: published || proves || applications,
         svids: prunes && !published,

@@ -315,3 +315,26 @@ async fn a_source_that_refuses_the_write_is_found_out_before_anything_is_changed
     assert!(why.to_string().contains("not allowed to patch secrets/dapr-root-ca.crt"), "{why}");
     assert!(server.writes().iter().all(|write| write.ends_with(" dry")), "{:?}", server.writes());
 }
+
+#[tokio::test(start_paused = true)]
+async fn copies_count_also_where_nobody_mounts_one_now() {
+    let (server, ca) = cluster();
+    server.remove("/api/v1/namespaces/shop/pods/server-1");
+    let labels = json!({ "app.kubernetes.io/managed-by": "dapr-operator" });
+    server.put(&copy_at("a"), json!({ "metadata": { "labels": labels }, "data": { "ca.crt": ca.trust.to_pem() } }));
+    let (ended, _) = append_beside(&server, async {}).await;
+    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
+    let why = mtls::rotation::safety::in_words(&breaks);
+    assert!(why.contains("in 1 of 1 namespaces (a): Dapr's operator has written nothing for"), "{why}");
+    assert!(why.contains("`mtls restart --stale -k`"), "the operator's watch may be dead: {why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_file_era_nobody_needs_a_right_to_its_copies() {
+    let (server, _) = cluster();
+    server.remove("/api/v1/namespaces/shop/pods/server-1");
+    server.fail("configmaps?watch", Fault::Forbidden, 100);
+    server.fail("GET api/v1/configmaps", Fault::Forbidden, 100);
+    let (ended, _) = append_beside(&server, async {}).await;
+    assert!(matches!(ended.outcome, Outcome::Done(_)), "{:?}", ended.outcome);
+}

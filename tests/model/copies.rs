@@ -113,8 +113,7 @@ impl Model {
             let version = Version(self.copies.version.to_string());
             seen.trust_source = Some(TrustSource { name: "dapr-root-ca.crt".to_owned(), anchors, version });
         }
-        // Why: where nobody mounts a copy and nobody says where it comes from, nobody looks.
-        if asked && (self.copies.source.is_some() || seen.has_file_era()) {
+        if asked && self.file_era {
             let distributor = Some(match self.copies.source {
                 Some(_) => Distributor::TrustManager("trust".to_owned()),
                 None => Distributor::Operator,

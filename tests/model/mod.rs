@@ -198,7 +198,7 @@ impl Model {
             invents_after: None,
             restless: false,
             lively: false,
-            file_era: false,
+            file_era: sidecars.iter().any(|(era, _)| *era == Era::File),
             flaky: None,
             may_fence: true,
             may_nudge: true,
