@@ -1,12 +1,15 @@
 //! One request to the API server: bounded in time, retried where that is safe, and never ambiguous about its outcome.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flate2::write::GzDecoder;
 use futures::StreamExt as _;
 use futures::stream::LocalBoxStream;
-use http::{Method, Request, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use kube::Client;
@@ -157,6 +160,15 @@ pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=met
 /// A WATCH that has not begun by then is done without.
 const WATCH_BEGINS: Duration = Duration::from_secs(10);
 const JSON: &str = "application/json";
+const GZIP: &str = "gzip";
+
+/// What one try sends.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    headers: &'a [(HeaderName, &'a str)],
+    body: &'a [u8],
+}
 
 /// How often one request is tried, and how long all tries together may take beyond the first.
 #[derive(Clone, Copy)]
@@ -240,13 +252,20 @@ impl Api {
     }
 
     /// Reads with another `Accept`.
+    ///
+    /// # Why
+    /// A list may come compressed, as kubectl's do: 10,000 copies of a trust bundle are 23 MB, or 0.7. One object is
+    /// small, and a Secret would leave its content in the decoder's buffers.
     pub async fn read<T: DeserializeOwned>(&self, at: At<'_>, query: &str, accept: &str) -> Result<T, Failure> {
         let grant = at.grant(if at.name.is_some() { "get" } else { "list" });
         let path = at.path(query);
+        let headers = [(ACCEPT, accept), (ACCEPT_ENCODING, GZIP)];
+        let headers = if at.name.is_some() { &headers[..1] } else { &headers };
+        let call = Call { method: Method::GET, path: &path, headers, body: &[] };
         let started = Instant::now();
         let mut tries = 1;
         let body = loop {
-            let failure = match self.send(&grant, Method::GET, &path, None, accept, tries).await {
+            let failure = match self.send(&grant, &call, tries).await {
                 Ok(body) => break body,
                 Err(failure) => failure,
             };
@@ -293,13 +312,13 @@ impl Api {
         let at_path = if change == Change::Create { At { name: None, ..at } } else { at };
         let grant = at.grant(change.verb());
         let path = at_path.path(&format!("fieldManager={}{dry}", super::names::MANAGER));
+        let headers = &[(ACCEPT, JSON), (CONTENT_TYPE, change.content_type())];
+        let call = Call { method: change.method(), path: &path, headers, body };
         let started = Instant::now();
         let mut tries = 1;
         let mut lost: Option<Failure> = None;
         let answer = loop {
-            let body = Some((body, change.content_type()));
-            let sent = self.send(&grant, change.method(), &path, body, JSON, tries).await;
-            let failure = match sent {
+            let failure = match self.send(&grant, &call, tries).await {
                 Ok(answer) => break answer,
                 Err(failure) => failure,
             };
@@ -319,26 +338,15 @@ impl Api {
         })
     }
 
-    async fn send(
-        &self,
-        grant: &str,
-        method: Method,
-        path: &str,
-        body: Option<(&[u8], &str)>,
-        accept: &str,
-        tries: u32,
-    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    async fn send(&self, grant: &str, call: &Call<'_>, tries: u32) -> Result<Zeroizing<Vec<u8>>, Failure> {
         // Why: a shared connection outlives a request that nobody answers on it, and the next one would share its fate.
         let Transport { requests, streams } = &self.transport;
         let client = if tries == 1 { requests } else { streams };
         let started = Instant::now();
-        let mut request = Request::builder().method(method.clone()).uri(path).header(http::header::ACCEPT, accept);
-        if let Some((_, content_type)) = body {
-            request = request.header(http::header::CONTENT_TYPE, content_type);
-        }
-        let body = Body::from(body.map(|(body, _)| body.to_vec()).unwrap_or_default());
+        let request = Request::builder().method(&call.method).uri(call.path);
+        let request = call.headers.iter().fold(request, |request, (name, value)| request.header(name, *value));
         let lost = |why: String| Failure::Lost { what: grant.to_owned(), why };
-        let request = request.body(body).map_err(|why| lost(why.to_string()))?;
+        let request = request.body(Body::from(call.body.to_vec())).map_err(|why| lost(why.to_string()))?;
         let exchange = async {
             let response = client.send(request).await.map_err(|why| Failure::of_transport(grant, &why))?;
             let (parts, body) = response.into_parts();
@@ -353,15 +361,15 @@ impl Api {
                 .unwrap_or_else(|_| Err(lost(format!("no answer within {} s", limit.as_secs_f32())))),
         };
         let end = answered.as_ref().map_or_else(ToString::to_string, |(parts, _)| parts.status.as_str().to_owned());
-        self.tell_request(method.as_str(), path, started, &end);
+        self.tell_request(call.method.as_str(), call.path, started, &end);
         match answered? {
             (parts, bytes) if parts.status.is_success() => Ok(bytes),
             (parts, bytes) => Err(refusal(grant, parts.status, &parts.headers, &bytes)),
         }
     }
 
-    fn note_date(&self, headers: &http::HeaderMap) {
-        let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
             return;
         };
@@ -376,20 +384,27 @@ impl Api {
 }
 
 /// Reads a body into a buffer that is wiped. It is large enough from the start where the length is known, so that
-/// growing leaves no copies behind.
+/// growing leaves no copies behind. What comes compressed is unpacked as it comes.
 async fn collect(
     mut body: Body,
-    headers: &http::HeaderMap,
+    headers: &HeaderMap,
 ) -> Result<Zeroizing<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
     const MOST: usize = 64 << 20;
-    let length = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.unwrap_or(64 << 10).min(MOST)));
+    let is_packed = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == GZIP);
+    let mut unpack = is_packed.then(|| GzDecoder::new(Vec::new()));
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
+        let Ok(data) = frame?.into_data() else { continue };
+        match &mut unpack {
+            Some(unpack) => unpack.write_all(&data)?,
+            None => bytes.extend_from_slice(&data),
         }
     }
-    Ok(bytes)
+    match unpack {
+        Some(unpack) => Ok(Zeroizing::new(unpack.finish()?)),
+        None => Ok(bytes),
+    }
 }
 
 /// How long to wait before the next try; `None`: that was the last. `open`: the answer to an earlier try was lost, so
@@ -405,7 +420,7 @@ fn again(failure: &Failure, open: bool, tries: u32, started: Instant, effort: Ef
     (tries < effort.tries && started.elapsed() + wait < effort.patience).then_some(wait)
 }
 
-fn refusal(grant: &str, status: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Failure {
+fn refusal(grant: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     #[derive(Default, Deserialize)]
     struct Status {
         #[serde(default)]
@@ -418,7 +433,7 @@ fn refusal(grant: &str, status: StatusCode, headers: &http::HeaderMap, body: &[u
         StatusCode::NOT_FOUND => Failure::Missing { what },
         StatusCode::CONFLICT => Failure::Conflict { what, message },
         StatusCode::TOO_MANY_REQUESTS => {
-            let after = headers.get(http::header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+            let after = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
             Failure::Busy { what, after: after.map(Duration::from_secs) }
         }
         status if status.is_server_error() => {
@@ -459,5 +474,36 @@ mod tests {
         assert_eq!(api.get::<Value>(SECRETS.named("d", "s"), "").await.unwrap(), serde_json::json!({}));
         let change = api.change::<Value>(SECRETS.named("d", "s"), Change::Patch, b"{}", false).await;
         assert_eq!(change.unwrap(), serde_json::json!({}));
+    }
+
+    #[tokio::test]
+    async fn lists_may_come_compressed_and_nothing_else() {
+        let packed = |bytes: &[u8]| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(bytes).expect("a buffer takes what it is given");
+            gzip.finish().expect("a buffer takes what it is given")
+        };
+        let server = |whole: bool| {
+            let answer = move |request: Request<Body>| async move {
+                let response = Response::builder();
+                let asked = request.headers().get(ACCEPT_ENCODING).is_some_and(|encoding| encoding == GZIP);
+                let (response, body) = match (asked, packed(br#"{"items":[7]}"#)) {
+                    (false, _) => (response, br#""plain""#.to_vec()),
+                    (true, body) => {
+                        let length = if whole { body.len() } else { body.len() - 9 };
+                        (response.header(CONTENT_ENCODING, GZIP), body[..length].to_vec())
+                    }
+                };
+                Ok::<_, Infallible>(response.body(Body::from(body)).expect("an answer"))
+            };
+            Api::new(Client::new(tower::service_fn(answer), "default").into(), None)
+        };
+        let list = server(true).get::<Value>(PODS.within(None), "").await;
+        assert_eq!(list.unwrap(), serde_json::json!({ "items": [7] }));
+        assert_eq!(server(true).get::<Value>(SECRETS.named("d", "s"), "").await.unwrap(), "plain");
+        let change = server(true).change::<Value>(SECRETS.named("d", "s"), Change::Patch, b"{}", false).await;
+        assert_eq!(change.unwrap(), "plain");
+        let torn = server(false).get::<Value>(PODS.within(None), "").await;
+        assert!(matches!(torn, Err(Failure::Lost { .. })), "{torn:?}");
     }
 }
