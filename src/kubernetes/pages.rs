@@ -8,6 +8,9 @@ use super::wire::List;
 
 /// Objects a page: 250 pods are about 3 MB of JSON.
 const PAGE: u32 = 250;
+/// The same of objects of one name. 1,000 copies of a trust bundle are no larger than those pods, and the API server
+/// goes through all that it has left once a page.
+const SMALL_PAGE: u32 = 1000;
 
 /// Which objects.
 #[derive(Clone, Copy)]
@@ -38,12 +41,11 @@ pub async fn pages<T: DeserializeOwned, K>(
     let mut kept = Vec::new();
     let mut next = String::new();
     loop {
-        let mut query = format!("limit={PAGE}");
-        match select {
-            Select::All => {}
-            Select::Labels(labels) => query.insert_str(0, &format!("labelSelector={}&", escape(labels))),
-            Select::Field(field) => query.insert_str(0, &format!("fieldSelector={}&", escape(field))),
-        }
+        let mut query = match select {
+            Select::All => format!("limit={PAGE}"),
+            Select::Labels(labels) => format!("labelSelector={}&limit={PAGE}", escape(labels)),
+            Select::Field(field) => format!("fieldSelector={}&limit={SMALL_PAGE}", escape(field)),
+        };
         if !next.is_empty() {
             query.push_str("&continue=");
             query.push_str(&escape(&next));
