@@ -174,6 +174,8 @@ impl Script {
 
     pub fn restart_everything(&mut self) {
         self.mesh.restart_control_plane();
+        // Why: an operator whose watch was dead copies what it holds now, and new pods mount that.
+        self.pass(SignedDuration::from_secs(60));
         for pod in self.mesh.sidecars() {
             self.mesh.restart_pod(&pod);
             self.pass(SignedDuration::from_secs(1));
