@@ -245,6 +245,11 @@ async fn a_pod_that_came_to_its_node_after_the_copy_was_right_is_proven_and_no_o
     assert_eq!(holds(&mut mesh, Some(start)).await, (false, true), "it may have mounted another");
     assert_eq!(holds(&mut mesh, Some(start + SignedDuration::from_secs(5))).await, (true, true));
     assert_eq!(holds(&mut mesh, None).await, (true, true), "it mounts what is there when it gets a node");
+    tokio::time::advance(Duration::from_secs(100)).await;
+    put_copy(&server, "a", &(as_distributed(&server) + &ca().trust.to_pem()));
+    let before = Some(start + SignedDuration::from_secs(50));
+    assert_eq!(holds(&mut mesh, before).await, (false, true), "it may have mounted the one before");
+    assert_eq!(holds(&mut mesh, Some(start + SignedDuration::from_secs(105))).await, (true, true));
     put_copy(&server, "a", "");
     assert_eq!(holds(&mut mesh, None).await, (false, false), "the copy is empty: a nudge would do harm");
     server.remove(&copy_at("a"));
