@@ -36,6 +36,8 @@ pub enum Fault {
     Silent,
     /// The caller lacks the right.
     Forbidden,
+    /// The caller's token has ended.
+    Unauthorized,
     /// Come back in so many seconds.
     Busy(u64),
     /// Somebody else writes the object just before.
@@ -209,6 +211,7 @@ impl ApiServer {
             Some(Fault::Gone) => return Ok(whole(self.status(StatusCode::GONE, "the continue token is too old"))),
             Some(Fault::Silent) => std::future::pending().await,
             Some(Fault::Forbidden) => return Ok(whole(self.status(StatusCode::FORBIDDEN, "forbidden: no such right"))),
+            Some(Fault::Unauthorized) => return Ok(whole(self.status(StatusCode::UNAUTHORIZED, "Unauthorized"))),
             Some(Fault::Busy(seconds)) => {
                 let mut response = self.status(StatusCode::TOO_MANY_REQUESTS, "too many requests");
                 response.headers_mut().insert("retry-after", seconds.into());

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::apiserver::within;
-use mtls::rotation::{Run, Strategy};
+use mtls::error::{Error, Kind};
+use mtls::rotation::{Event, Run, Status, Strategy};
 
 use super::*;
 
@@ -68,14 +69,17 @@ async fn append(server: &ApiServer) -> (Run, Vec<String>) {
     mesh.lock().await.unwrap();
     mesh.save(&record).await.unwrap();
     server.forget();
-    let limits =
-        Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(60), parallel: 10 };
-    let seen = mesh.observe(&ALL).await.unwrap();
     let mut told = Vec::new();
-    let mut tell = |event| told.push(format!("{event:?}"));
-    let ended = run(&mut mesh, &mut record, seen, limits, &mut entropy(), &mut tell).await.unwrap();
+    let ended = go_on(&mut mesh, &mut record, &mut |event| told.push(format!("{event:?}"))).await.unwrap();
     mesh.unlock().await.unwrap();
     (ended, told)
+}
+
+async fn go_on(mesh: &mut Kubernetes, record: &mut Record, tell: &mut dyn FnMut(Event)) -> Result<Run, Error> {
+    let limits =
+        Limits { propagation: SignedDuration::from_secs(60), rollout: SignedDuration::from_secs(60), parallel: 10 };
+    let seen = mesh.observe(&ALL).await?;
+    Box::pin(run(mesh, record, seen, limits, &mut entropy(), tell)).await
 }
 
 /// An append while somebody distributes.
@@ -342,4 +346,47 @@ async fn where_there_is_no_file_era_nobody_needs_a_right_to_its_copies() {
     server.fail("GET api/v1/configmaps", Fault::Forbidden, 100);
     let (ended, _) = append_beside(&server, async {}).await;
     assert!(matches!(ended.outcome, Outcome::Done(_)), "{:?}", ended.outcome);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_and_a_connection_that_is_gone_leave_a_phase_from_which_the_same_command_goes_on() {
+    let reasons = [
+        (Fault::Unauthorized, "renew them, or choose others"),
+        (Fault::Refused, "is the cluster up"),
+        (Fault::Silent, ""),
+    ];
+    for (fault, hint) in reasons {
+        let server = file_era(&["a"]);
+        let mut mesh = server.mesh(true);
+        let seen = mesh.observe(&ALL).await.unwrap();
+        let request = Request { strategy: Some(Strategy::Append), ..renewal("append") };
+        let mut record = Record::open(choose(&request, &seen, None, &mut entropy()).unwrap().goal);
+        mesh.lock().await.unwrap();
+        mesh.save(&record).await.unwrap();
+        server.forget();
+        let trouble = async {
+            until(|| source_is_written(&server)).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            server.fail("", fault, usize::MAX);
+        };
+        let mut silence = |_| ();
+        let work = Box::pin(async { tokio::join!(go_on(&mut mesh, &mut record, &mut silence), trouble).0 });
+        let why = within(Duration::from_secs(600), work).await.err().expect("it cannot go on");
+        assert_eq!(why.kind(), Kind::Unfinished, "{why}");
+        assert!(hint.is_empty() || why.hints().iter().any(|said| said.contains(hint)), "{why} {:?}", why.hints());
+        assert_eq!(secret_writes(&server), 1, "{fault:?}: the issuer is the one before");
+
+        // The lock of whoever is gone runs out by itself.
+        server.heal();
+        drop(mesh);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        put_copy(&server, "a", &as_distributed(&server));
+        let mut mesh = server.mesh(true);
+        mesh.observe(&ALL).await.unwrap();
+        mesh.lock().await.unwrap();
+        let mut record = mesh.load().await.unwrap().expect("it is open");
+        assert_eq!(record.status, Status::Open);
+        let ended = go_on(&mut mesh, &mut record, &mut |_| ()).await.unwrap();
+        assert!(matches!(ended.outcome, Outcome::Done(_)), "{fault:?}: {:?}", ended.outcome);
+    }
 }
