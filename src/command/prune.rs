@@ -9,7 +9,7 @@ use super::{Place, Renewing, before, nothing_to_do, renew};
 use crate::cli::{Global, PruneArgs};
 use crate::duration::in_words;
 use crate::error::Error;
-use crate::mesh::{Answer, Consumer, Observed, Role};
+use crate::mesh::{Answer, Consumer, Observed, Pair, Role};
 use crate::pki::Certificate;
 use crate::report::renewal::{Renewal, Result as RenewalResult};
 use crate::rotation::safety::Break;
@@ -56,12 +56,14 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
     }
 }
 
-/// Looks until every Sentry replica gives an answer: one that reloads takes no connections for a moment.
+/// Looks until every Sentry replica gives an answer: one that reloads takes no connections for a moment. Beside a torn
+/// pair none is waited for, since behind a fence it starts only once that is repaired.
 async fn look<M: Mesh>(mesh: &mut M, args: &PruneArgs, need: &Need) -> Result<Observed, Error> {
     let mut seen = mesh.observe(need).await?;
     let end = seen.now + args.conduct.propagation_wait;
     let is_mute = |sentry: &Consumer| sentry.role == Role::Sentry && matches!(sentry.served, Answer::Unknown(_));
-    while seen.now < end && seen.consumers.iter().any(is_mute) {
+    let is_torn = |seen: &Observed| matches!(seen.published.pair, Pair::Unequal(_));
+    while seen.now < end && !is_torn(&seen) && seen.consumers.iter().any(is_mute) {
         mesh.pause().await;
         seen = mesh.observe(need).await?;
     }
