@@ -47,7 +47,8 @@ fn documents_of_a_cluster_follow_their_schemas() {
         means: "calls fail then".to_owned(),
         hint: String::new(),
     }];
-    let record = Recorded { open: true, began: seen.now, strategy: "bridge", roots: Vec::new(), mends: false };
+    let record =
+        Recorded { open: true, began: seen.now, strategy: "bridge", roots: Vec::new(), mends: false, left: Vec::new() };
     let status = Status::new(&seen, &layers, &findings, Some(&record));
     let status = serde_json::to_value(&status).expect("it serialises");
     check("status", &status);

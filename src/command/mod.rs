@@ -21,7 +21,7 @@ use crate::cli::{Cli, Command, Conduct, ShowArgs};
 use crate::error::Error;
 use crate::mesh::{Layer, Observed, Recorded, layers};
 use crate::report::renewal::Renewal;
-use crate::rotation::{Event, Limits, Mesh, Need, Record};
+use crate::rotation::{Event, Limits, Mesh, Need, Record, Status};
 use crate::ui::Ui;
 pub use place::{Place, Renewing};
 
@@ -66,6 +66,10 @@ impl Sight {
                 strategy: goal.strategy.word(),
                 roots: trios.into_iter().flatten().flat_map(|trio| trio.trust.fingerprints()).collect(),
                 mends: record.mends(&self.seen),
+                left: match record.status {
+                    Status::Done => goal.target.trust.anchors().to_vec(),
+                    Status::Open | Status::Aborted => Vec::new(),
+                },
             }
         })
     }

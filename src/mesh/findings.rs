@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::layers::{Dependent, Layer, LayerKind, live_bridges, refusing};
 use super::{Consumer, Fence, Observed, Owner, Pair, Phase, Role};
 use crate::duration::in_words;
-use crate::pki::{Fingerprint, OddityKind, Profile};
+use crate::pki::{Certificate, Fingerprint, OddityKind, Profile};
 
 /// How urgent a finding is, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,8 @@ pub struct Recorded {
     pub roots: Vec<Fingerprint>,
     /// Whether it keeps a CA that can be published again, over the one that is live or in place of what is damaged.
     pub mends: bool,
+    /// The anchors that it left published, if it is done.
+    pub left: Vec<Certificate>,
 }
 
 const RESTORE: &str = "restore";
@@ -91,6 +93,7 @@ pub fn findings(seen: &Observed, layers: &[Layer], record: Option<&Recorded>) ->
     found.sentry();
     found.expiries(layers);
     found.rotation(record);
+    found.undone(record);
     found.file_era();
     found.owners();
     found.oddities();
@@ -301,6 +304,30 @@ impl Found<'_> {
                 hint,
             );
         }
+    }
+
+    /// Names what the last rotation published and somebody has taken away since. Where a CA that is not on record stands
+    /// there and cuts somebody off, that is told already.
+    fn undone(&mut self, record: Option<&Recorded>) {
+        let published = &self.seen.published;
+        let (Some(record), Some(root)) = (record, self.seen.signing_root()) else { return };
+        let is_told = || record.mends || !refusing(self.seen).is_empty();
+        if published.pair != Pair::Equal || !record.roots.contains(&root.fingerprint()) && is_told() {
+            return;
+        }
+        let is_gone = |anchor: &&Certificate| !anchor.is_expired(self.seen.now) && !published.anchors.contains(anchor);
+        let gone: Vec<String> = record.left.iter().filter(is_gone).map(|anchor| anchor.fingerprint().short()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let hint = format!("bridge to a new root: {}", self.seen.command("renew-certificate"));
+        self.add(
+            Severity::Warning,
+            format!("trust anchor {}, which the last rotation left, is not published any more", gone.join(" + ")),
+            "somebody put back what was there before it, as `helm upgrade --reuse-values` does with values that pin \
+             certificates; whoever holds only what is gone refuses what is signed now",
+            hint,
+        );
     }
 
     fn owners(&mut self) {

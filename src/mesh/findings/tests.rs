@@ -114,7 +114,7 @@ fn found(seen: &Observed, record: Option<&Recorded>) -> Vec<Finding> {
 }
 
 fn record(mends: bool) -> Recorded {
-    Recorded { open: false, began: now(), strategy: "bridge", roots: Vec::new(), mends }
+    Recorded { open: false, began: now(), strategy: "bridge", roots: Vec::new(), mends, left: Vec::new() }
 }
 
 #[track_caller]
@@ -318,6 +318,26 @@ fn a_pod_with_stale_trust_under_a_known_root_is_named() {
     let known = Recorded { roots: vec![ca.root.fingerprint()], ..record(false) };
     let found = found(&seen, Some(&known));
     assert!(only(&found).what.contains("refuse what Sentry signs today"), "{found:?}");
+}
+
+#[test]
+fn an_anchor_that_somebody_took_away_after_the_rotation_is_named() {
+    let entropy = &mut chance();
+    let (old, other) = (Ca::new(200, entropy), Ca::new(200, entropy));
+    let new = Ca::new(200, entropy).bridged(&old, 200, entropy);
+    let left = vec![new.root.clone(), old.root.clone()];
+    let record = Recorded { roots: left.iter().map(Certificate::fingerprint).collect(), left, ..record(false) };
+    assert!(found(&cluster(&[&new, &old], &new.issuer), Some(&record)).is_empty(), "as the rotation left it");
+    let found = found(&cluster(&[&old], &old.issuer), Some(&record));
+    let short = new.root.fingerprint().short();
+    assert_eq!(
+        only(&found).what,
+        format!("trust anchor {short}, which the last rotation left, is not published any more")
+    );
+    let mut cut_off = cluster(&[&other], &other.issuer);
+    cut_off.consumers = vec![sidecar("cart", &new, now() - SignedDuration::from_hours(24 * 400))];
+    let found = self::found(&cut_off, Some(&record));
+    assert!(only(&found).what.contains("somebody replaced it"), "told once: {found:?}");
 }
 
 #[test]
