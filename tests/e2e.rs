@@ -5,12 +5,18 @@
 //! Run with `cargo test --locked --release --test e2e -- --ignored --test-threads=1`: what a run may cost is asserted of
 //! the binary that is released.
 
+#[path = "e2e/aborts.rs"]
+mod aborts;
 #[path = "e2e/api.rs"]
 mod api;
 #[path = "e2e/audit.rs"]
 mod audit;
 #[path = "e2e/authority.rs"]
 mod authority;
+#[path = "e2e/chain.rs"]
+mod chain;
+#[path = "e2e/cuts.rs"]
+mod cuts;
 #[path = "e2e/distribution.rs"]
 mod distribution;
 #[path = "e2e/emergencies.rs"]

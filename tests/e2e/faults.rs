@@ -5,11 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::authority::{from_now, two_under_one_root};
+use crate::chain::Chain;
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
-use crate::proxy::{Fault, Proxy, Write};
-use crate::prunes::PRUNE;
+use crate::proxy::{Fault, Loss, Proxy};
 use crate::rotations::RENEW;
-use crate::wait::figure;
 
 #[test]
 #[ignore = "needs the lab"]
@@ -27,11 +26,7 @@ fn cut_off(user: User) {
     let lab = Lab::calm(1);
     let (before, proxy) = (lab.anchors(), Proxy::start(&lab, user));
     settle_for(user, &lab);
-    let (run, cuts) = proxy.cut_each(&lab, &RENEW);
-    let run = run.succeeds();
-    figure(format!("{cuts} writes were cut off"));
-    let written = proxy.writes();
-    assert!(cuts * 2 >= written.len() && cuts >= 10, "{cuts} of {} writes were cut off: {run}", written.len());
+    let run = proxy.lose_each(&lab, Loss::Cut, 10, &RENEW).succeeds();
     assert_eq!(lab.anchors(), before + 1, "a second CA was minted, or one was lost: {run}");
     lab.until_unfenced();
     assert_eq!(lab.record_status(), "done");
@@ -46,7 +41,8 @@ fn killed_before_or_after_each_of_its_writes_a_rotation_completes() {
     let lab = Lab::calm(2);
     // The kubelets' timers begin anew, so that no mount is refreshed by itself before a run can do it.
     lab.nudge("app.kubernetes.io/part-of=dapr");
-    let mut chain = Chain::start(&lab, User::ClusterAdmin);
+    let before = lab.anchors();
+    let mut chain = Chain::start(&lab, User::ClusterAdmin, &RENEW);
     chain.kill(Fault::KillBefore, "leases");
     chain.kill(Fault::KillAfter, "leases");
     chain.kill(Fault::KillAfter, "secrets");
@@ -61,12 +57,11 @@ fn killed_before_or_after_each_of_its_writes_a_rotation_completes() {
     lab.restart_app("server");
     chain.kill(Fault::KillAfter, "pods");
     chain.kill(Fault::KillAfter, "secrets");
-    chain.ends();
+    chain.ends(before + 1);
 
-    let mut chain = Chain { written: Vec::new(), before: lab.anchors(), ..chain };
     chain.kill(Fault::KillAfter, "events");
     chain.kill(Fault::KillAfter, "secrets");
-    chain.ends();
+    chain.ends(before + 2);
 }
 
 #[test]
@@ -74,7 +69,8 @@ fn killed_before_or_after_each_of_its_writes_a_rotation_completes() {
 fn without_the_right_to_fence_a_rotation_that_is_killed_after_each_of_its_writes_completes() {
     let lab = Lab::calm(1);
     lab.let_sentry_settle();
-    let mut chain = Chain::start(&lab, User::Ci);
+    let before = lab.anchors();
+    let mut chain = Chain::start(&lab, User::Ci, &RENEW);
     chain.kill(Fault::KillAfter, "secrets");
     chain.kill(Fault::KillAfter, "configmaps");
     chain.kill(Fault::KillAfter, "secrets");
@@ -82,48 +78,7 @@ fn without_the_right_to_fence_a_rotation_that_is_killed_after_each_of_its_writes
     chain.kill(Fault::KillAfter, "secrets");
     lab.restart_app("server");
     chain.kill(Fault::KillAfter, "secrets");
-    chain.ends();
-}
-
-/// One rotation in many runs, each of which is killed.
-struct Chain<'a> {
-    lab: &'a Lab,
-    proxy: Proxy,
-    before: usize,
-    written: Vec<Write>,
-}
-
-impl<'a> Chain<'a> {
-    fn start(lab: &'a Lab, user: User) -> Self {
-        Self { lab, proxy: Proxy::start(lab, user), before: lab.anchors(), written: Vec::new() }
-    }
-
-    /// Kills a run at its first write to an object of a kind.
-    #[track_caller]
-    fn kill(&mut self, fault: Fault, kind: &str) {
-        let run = self.proxy.break_at(self.lab, fault, kind, &RENEW);
-        figure(format!("{fault:?} of {kind}: ended with {:?} after {:.1} s", run.code, run.took.as_secs_f64()));
-        assert_eq!(run.code, None, "it was not killed: {run}");
-        self.written.extend(self.proxy.writes());
-        if fault == Fault::KillAfter {
-            self.lab.let_lock_run_out();
-        }
-        self.lab.assert_no_failed_call();
-    }
-
-    /// The last run was killed after it had closed the record.
-    #[track_caller]
-    fn ends(&self) {
-        let lab = self.lab;
-        assert_eq!((lab.record_status().as_str(), lab.anchors()), ("done", self.before + 1));
-        lab.until_unfenced();
-        let count = |kind: &str, name: &str| {
-            self.written.iter().filter(|write| write.kind == kind && write.name == name).count()
-        };
-        assert_eq!((count("configmaps", TRUST_BUNDLE), count("secrets", TRUST_BUNDLE)), (1, 2), "{:?}", self.written);
-        lab.restart_app("server");
-        lab.assert_no_failed_call();
-    }
+    chain.ends(before + 1);
 }
 
 /// Nobody can say whether the holder of a lock is dead or slow before its time is up.
@@ -173,38 +128,6 @@ fn of_two_runs_at_once_one_works_and_the_other_says_who() {
     lab.assert_no_failed_call();
     // Each rotation makes Sentry reload four times, two seconds apart: it will be at that for more than a minute.
     Lab::spoil();
-}
-
-/// An abort puts back what went, so that each round begins where the one before it began; the last one goes on.
-#[test]
-#[ignore = "needs the lab"]
-fn killed_after_any_write_a_prune_goes_back_or_on() {
-    let lab = Lab::calm(8);
-    let proxy = Proxy::start(&lab, User::ClusterAdmin);
-    lab.mtls(&RENEW).succeeds();
-    lab.mtls(&["restart", "-k", "--apps", "--yes"]).succeeds();
-    lab.follow_new_pods();
-    let published = || ["ca.crt", "issuer.crt"].map(|key| lab.secret(TRUST_BUNDLE, key));
-    let before = published();
-    // The record and the chain are the first two writes of Secrets, the bundle and the closed record the next two.
-    for (kind, nth) in
-        [("secrets", 1), ("secrets", 2), ("pods", 1), ("roles", 1), ("configmaps", 1), ("secrets", 3), ("events", 1)]
-    {
-        let run = proxy.break_at_nth(&lab, Fault::KillAfter, kind, nth, &PRUNE);
-        lab.let_lock_run_out();
-        lab.mtls(&["status", "-k"]).says("a rotation (strategy prune) is open");
-        if kind == "events" {
-            lab.mtls(&PRUNE).succeeds();
-            break;
-        }
-        lab.mtls(&["renew-certificate", "-k", "--abort", "--yes"]).succeeds();
-        assert_eq!(published(), before, "{nth} of {kind}: {run}");
-        lab.until_unfenced();
-        lab.assert_no_failed_call();
-    }
-    assert_eq!(lab.anchors(), 1);
-    lab.restart_app("server");
-    lab.assert_no_failed_call();
 }
 
 /// The signal comes while the second write of the pair is on its way: that one is still made, and no further.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::lab::{CONTROL_PLANE, Lab, User};
 use crate::run::{Run, Running};
-use crate::wait::until;
+use crate::wait::{figure, until};
 
 /// What happens to one mutating request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub enum Fault {
     KillBefore,
     /// `mtls` is killed after the API server has carried it out and before it hears of it.
     KillAfter,
+}
+
+/// How the answer to a request that was carried out does not arrive.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// The connection ends.
+    Cut,
+    /// Something in between answers that the API server cannot be reached.
+    Unavailable,
 }
 
 /// A write, by what it wrote to: a kind of object, and which of them where it says so.
@@ -63,7 +72,8 @@ impl Proxy {
         Self { child, control: address("control"), access: vec!["--kubeconfig".to_owned(), file] }
     }
 
-    /// Runs `mtls` with a fault at its first write to objects of a kind.
+    /// Runs `mtls` with a fault at its first write to objects of a kind, in the control plane's namespace; `applications`
+    /// are the Deployments of the other one.
     #[track_caller]
     pub fn break_at(&self, lab: &Lab, fault: Fault, kind: &str, args: &[&str]) -> Run {
         self.break_at_nth(lab, fault, kind, 1, args)
@@ -76,12 +86,7 @@ impl Proxy {
             Fault::KillBefore => "hold-before",
             Fault::KillAfter => "hold-after",
         };
-        let api = match kind {
-            "leases" => "/apis/coordination.k8s.io/v1",
-            "roles" => "/apis/rbac.authorization.k8s.io/v1",
-            _ => "/api/v1",
-        };
-        let path = format!("{api}/namespaces/{CONTROL_PLANE}/{kind}");
+        let path = path_of(kind);
         self.forget();
         self.ask("PUT", "/fault", Some(&json!({"at": nth, "mode": mode, "path": path})));
         let run = self.kill_when_held(lab, lab.start_with(&self.access, args));
@@ -91,15 +96,23 @@ impl Proxy {
         run
     }
 
-    /// Runs `mtls`, whose connection is cut after each of its writes was carried out, the first time that it is sent.
-    /// Returns how many were cut too.
+    /// Runs `mtls` to its end. Each of its writes is carried out, and the answer lost, the first time that it is sent: at
+    /// least `least` of them.
     #[track_caller]
-    pub fn cut_each(&self, lab: &Lab, args: &[&str]) -> (Run, usize) {
+    pub fn lose_each(&self, lab: &Lab, how: Loss, least: usize, args: &[&str]) -> Run {
+        let mode = match how {
+            Loss::Cut => "cut-after",
+            Loss::Unavailable => "503-after",
+        };
         self.forget();
-        self.ask("PUT", "/fault", Some(&json!({"at": 1, "each": true, "mode": "cut-after"})));
+        self.ask("PUT", "/fault", Some(&json!({"at": 1, "each": true, "mode": mode})));
         let run = lab.finish(lab.start_with(&self.access, args));
         self.ask("DELETE", "/fault", None);
-        (run, self.log().iter().filter(|entry| entry["fault"] == json!("cut-after")).count())
+        let lost = self.log().iter().filter(|entry| entry["fault"] == json!(mode)).count();
+        let all = self.writes().len();
+        figure(format!("{lost} of {all} answers were lost, and it took {:.1} s", run.took.as_secs_f64()));
+        assert!(lost * 2 >= all && lost >= least, "{lost} of {all} answers were lost: {run}");
+        run
     }
 
     /// The writes that the API server has carried out since [`Proxy::forget`].
@@ -197,6 +210,17 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn path_of(kind: &str) -> String {
+    let (api, namespace, resource) = match kind {
+        "leases" => ("/apis/coordination.k8s.io/v1", CONTROL_PLANE, kind),
+        "roles" => ("/apis/rbac.authorization.k8s.io/v1", CONTROL_PLANE, kind),
+        "deployments" | "statefulsets" => ("/apis/apps/v1", CONTROL_PLANE, kind),
+        "applications" => ("/apis/apps/v1", "apps", "deployments"),
+        _ => ("/api/v1", CONTROL_PLANE, kind),
+    };
+    format!("{api}/namespaces/{namespace}/{resource}")
 }
 
 fn kubeconfig(lab: &Lab, user: User) -> Value {

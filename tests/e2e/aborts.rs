@@ -1,0 +1,71 @@
+//! Rotations that are killed and then taken back: the previous issuer signs, anchors stay, and no call fails.
+
+use crate::cuts::APPEND_IN_PHASES;
+use crate::lab::{Lab, TRUST_BUNDLE, User, certificates};
+use crate::proxy::{Fault, Loss, Proxy};
+use crate::rotations::RENEW;
+
+const ABORT: [&str; 4] = ["renew-certificate", "-k", "--abort", "--yes"];
+
+/// The first writes of Secrets are the record, the second half of the trust bundle, and the issuer.
+const UP_TO_THE_TRUST: [(&str, usize); 3] = [("secrets", 1), ("configmaps", 1), ("secrets", 2)];
+
+#[test]
+#[ignore = "needs the lab"]
+fn killed_at_a_write_that_publishes_a_bridge_is_taken_back() {
+    let lab = Lab::calm(4);
+    let proxy = Proxy::start(&lab, User::ClusterAdmin);
+    for (kind, nth) in UP_TO_THE_TRUST.into_iter().chain([("secrets", 3)]) {
+        is_taken_back(&lab, &proxy, kind, nth, &RENEW);
+    }
+    lab.restart_app("server");
+    lab.restart_app("client");
+    lab.assert_no_failed_call();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn killed_at_a_write_that_publishes_an_append_is_taken_back() {
+    let lab = Lab::calm(4);
+    let proxy = Proxy::start(&lab, User::ClusterAdmin);
+    for (kind, nth) in UP_TO_THE_TRUST {
+        is_taken_back(&lab, &proxy, kind, nth, &APPEND_IN_PHASES);
+    }
+    let issuer = lab.secret(TRUST_BUNDLE, "issuer.crt");
+    proxy.lose_each(&lab, Loss::Unavailable, 8, &APPEND_IN_PHASES).exits(4);
+    lab.restart_app("server");
+    lab.restart_app("client");
+    proxy.break_at(&lab, Fault::KillAfter, "secrets", &APPEND_IN_PHASES);
+    assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "it was not killed after the switch");
+    lab.restart_app("server");
+    is_aborted(&lab, &issuer);
+    lab.restart_app("client");
+    lab.restart_app("server");
+    lab.assert_no_failed_call();
+}
+
+/// Kills a rotation after a write and aborts it.
+#[track_caller]
+fn is_taken_back(lab: &Lab, proxy: &Proxy, kind: &str, nth: usize, args: &[&str]) {
+    let issuer = lab.secret(TRUST_BUNDLE, "issuer.crt");
+    proxy.break_at_nth(lab, Fault::KillAfter, kind, nth, args);
+    is_aborted(lab, &issuer);
+}
+
+/// Aborts what was killed, and asserts that an issuer signs as before.
+#[track_caller]
+fn is_aborted(lab: &Lab, issuer: &str) {
+    let published = lab.secret(TRUST_BUNDLE, "ca.crt");
+    lab.let_lock_run_out();
+    let run = lab.mtls(&ABORT).succeeds();
+    assert_eq!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "another issuer signs: {run}");
+    let stayed = lab.secret(TRUST_BUNDLE, "ca.crt");
+    assert!(each(&published).all(|anchor| stayed.contains(anchor)), "an anchor left: {run}");
+    assert!(lab.anchors() <= certificates(&published) + 1 && lab.record_status() != "open", "{run}");
+    lab.until_unfenced();
+    lab.assert_no_failed_call();
+}
+
+fn each(pem: &str) -> impl Iterator<Item = &str> {
+    pem.split_inclusive("-----END CERTIFICATE-----\n")
+}
