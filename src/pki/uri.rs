@@ -43,7 +43,7 @@ fn read_host(host: &str) -> Option<String> {
         let port = host.rfind(':').map_or("", |colon| &host[colon..]);
         return if port_valid(port) { unescape(host, false) } else { None };
     };
-    let (literal, port) = host[1..].rsplit_once(']').filter(|_| open == 0)?;
+    let (literal, port) = host.strip_prefix('[').filter(|_| open == 0)?.rsplit_once(']')?;
     let (address, zone) = literal.split_at(literal.find("%25").unwrap_or(literal.len()));
     let (address, zone) = (unescape(address, false)?, unescape(zone, true)?);
     let valid = address.parse::<Ipv6Addr>().is_ok() && zone != "%" && port_valid(port);
@@ -92,6 +92,7 @@ mod tests {
     #[case("https://[1.2.3.4]/", None)]
     #[case("https://[fe80::1%25]/", None)]
     #[case("https://a[::1]/", None)]
+    #[case("https://\u{e9}[::1]/", None)]
     #[case("urn:uuid:1", Some(""))]
     #[case("urn:%zz", Some(""))]
     #[case("/path", Some(""))]
