@@ -226,7 +226,8 @@ impl Found<'_> {
             matches!(consumer.role, Role::Sidecar { .. }) && consumer.started.is_some_and(|started| started < born)
         };
         let noted = self.seen.published.noted_roots.contains(&root.fingerprint());
-        let is_known = noted || record.is_some_and(|record| record.roots.contains(&root.fingerprint()));
+        let on_record = record.is_some_and(|record| record.roots.contains(&root.fingerprint()));
+        let is_known = noted || on_record;
         let mends = record.filter(|record| record.mends).map(|record| {
             let renew = if record.open { "" } else { "; a renewal does that too, on its way to a new CA" };
             format!("the kept CA can be bridged to the new one: {}{renew}", self.mend(Some(record)))
@@ -243,7 +244,8 @@ impl Found<'_> {
             }
             return;
         }
-        let invented = !is_known && refusing.iter().any(is_older);
+        // Why: a CA that was retired and put back is a known one, and older than whoever was born meanwhile.
+        let invented = mends.is_some() && !on_record || !is_known && refusing.iter().any(is_older);
         let lost: Vec<Dependent> = refusing.into_iter().map(Dependent::from).collect();
         let root = root.fingerprint().short();
         if !invented {

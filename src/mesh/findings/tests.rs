@@ -321,6 +321,19 @@ fn a_pod_with_stale_trust_under_a_known_root_is_named() {
 }
 
 #[test]
+fn a_retired_ca_that_somebody_put_back_is_mended_from_the_record() {
+    let entropy = &mut chance();
+    let (retired, kept) = (Ca::born(now() - SignedDuration::from_hours(48), 200, entropy), Ca::new(200, entropy));
+    let mut seen = cluster(&[&retired], &retired.issuer);
+    seen.consumers = vec![sidecar("cart", &kept, now())];
+    seen.published.noted_roots = vec![retired.root.fingerprint()];
+    let record = Recorded { roots: vec![kept.root.fingerprint()], left: vec![kept.root.clone()], ..record(true) };
+    let found = found(&seen, Some(&record));
+    assert!(only(&found).what.contains("or somebody replaced it"), "{found:?}");
+    assert!(only(&found).hint.contains("`mtls restore -k`"), "{found:?}");
+}
+
+#[test]
 fn an_anchor_that_somebody_took_away_after_the_rotation_is_named() {
     let entropy = &mut chance();
     let (old, other) = (Ca::new(200, entropy), Ca::new(200, entropy));
