@@ -31,6 +31,8 @@ mod file_era;
 mod filed;
 #[path = "e2e/handshake.rs"]
 mod handshake;
+#[path = "e2e/helm.rs"]
+mod helm;
 #[path = "e2e/lab.rs"]
 mod lab;
 #[path = "e2e/limits.rs"]
@@ -53,6 +55,8 @@ mod run;
 mod secrets;
 #[path = "e2e/traffic.rs"]
 mod traffic;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
 #[path = "e2e/wait.rs"]
 mod wait;
 #[path = "e2e/watcher.rs"]

@@ -73,6 +73,11 @@ impl Lab {
     pub fn restart_control_plane(&self, bundle: &str) {
         self.kubectl(&["-n", CONTROL_PLANE, "delete", "pods", "--all", "--grace-period=1"]);
         self.until_control_plane_is_ready();
+        self.until_injector_takes(bundle);
+    }
+
+    /// Returns once new pods are born under `bundle`.
+    pub fn until_injector_takes(&self, bundle: &str) {
         let wanted = STANDARD.encode(bundle);
         until(100, "the injector to take the CA", || {
             let webhook = self.get(&["get", "mutatingwebhookconfiguration", "dapr-sidecar-injector"]);
