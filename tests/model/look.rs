@@ -79,12 +79,17 @@ impl Model {
         if self.emptied {
             return Published { secret, config_map, ..Published::default() };
         }
+        let pair = match (self.lacks_key, self.is_whole()) {
+            (true, _) => Pair::Unequal("issuer.key is missing".to_owned()),
+            (_, false) => Pair::Unequal("ca.crt differs".to_owned()),
+            _ => Pair::Equal,
+        };
         Published {
             anchors: self.secret.trust.anchors().to_vec(),
             mirror: self.config_map.clone(),
             chain: self.secret.issuer.chain.clone(),
-            key: Some(self.secret.issuer.key.clone()),
-            pair: if self.is_whole() { Pair::Equal } else { Pair::Unequal("ca.crt differs".to_owned()) },
+            key: (!self.lacks_key).then(|| self.secret.issuer.key.clone()),
+            pair,
             oddities: Vec::new(),
             secret,
             config_map,

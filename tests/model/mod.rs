@@ -78,6 +78,8 @@ pub struct Model {
     pub muted: bool,
     /// Whether both objects were emptied, as `helm upgrade --reset-values` does it.
     pub emptied: bool,
+    /// Whether the Secret lacks the issuer's key.
+    pub lacks_key: bool,
     /// How many of the three replicas of each service are ready.
     pub ready: i32,
     /// Whether the sidecars cannot be listed.
@@ -113,7 +115,7 @@ pub struct Model {
     conversion: Vec<Certificate>,
     pub copies: Copies,
     /// Since when a fence stands.
-    fenced: Option<Timestamp>,
+    pub fenced: Option<Timestamp>,
     locked: bool,
     killed: bool,
     versions: (u64, u64),
@@ -205,6 +207,7 @@ impl Model {
             nudges_are_lost: false,
             muted: false,
             emptied: false,
+            lacks_key: false,
             ready: 3,
             hidden: false,
             broken: false,

@@ -190,7 +190,7 @@ impl Model {
 
     pub fn restart_pod(&mut self, name: &str) {
         if let Some(index) = self.sentries.iter().position(|sentry| sentry.name == name) {
-            return self.start_sentry(index);
+            return self.replace_sentry(index);
         }
         if self.bypassed && self.processes.iter().any(|process| process.name == name && process.is_sidecar()) {
             return self.lose_sidecar(name);

@@ -2,7 +2,9 @@
 //! then; replicas that reload in their own time; a fence that keeps them from storing.
 
 use jiff::{SignedDuration, Timestamp};
-use mtls::pki::{Certificate, Issuer, PrivateKey, TrustBundle, Validity, issuer, root};
+use mtls::pki::{
+    Certificate, Fingerprint, Issuer, PrivateKey, Profile, Shown, TrustBundle, Validity, issuer, root, verify,
+};
 use mtls::rotation::Trio;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use time::OffsetDateTime;
@@ -12,20 +14,42 @@ use super::{Chance, Model, SKEW};
 pub struct Sentry {
     pub name: String,
     pub loaded: Trio,
-    /// When it will reload. Its watcher tells of each file name by itself: a refresh of its mount makes it reload four
-    /// times, two seconds apart.
+    /// When its kubelet looks whether the Secret has changed.
+    pub refreshes: Vec<Timestamp>,
+    /// What the files of its mount say.
+    mount: Files,
+    /// When it will reload.
     pub reloads: Vec<Timestamp>,
     pub nudged: Option<String>,
     pub started: Timestamp,
     /// When it stores the CA that it is making.
     pub stores: Option<Timestamp>,
-    /// Not allowed to store, it has exited, and starts again then.
+    /// It has exited, and starts again then.
     pub starts: Option<Timestamp>,
+}
+
+/// A list of certificates or keys for each file.
+type Files = Vec<Vec<Fingerprint>>;
+
+fn files(secret: &Trio) -> Files {
+    let of = |certificates: &[Certificate]| certificates.iter().map(Certificate::fingerprint).collect();
+    vec![of(secret.trust.anchors()), of(&secret.issuer.chain), vec![secret.issuer.key.public_fingerprint()]]
 }
 
 impl Sentry {
     pub fn new(name: String, loaded: Trio, started: Timestamp) -> Self {
-        Self { name, loaded, reloads: Vec::new(), nudged: None, started, stores: None, starts: None }
+        let (mount, none) = (files(&loaded), Vec::new);
+        Self {
+            name,
+            loaded,
+            refreshes: none(),
+            mount,
+            reloads: none(),
+            nudged: None,
+            started,
+            stores: None,
+            starts: None,
+        }
     }
 
     pub fn is_up(&self) -> bool {
@@ -38,15 +62,30 @@ impl Sentry {
         is_new || !self.is_up() || self.stores.is_some()
     }
 
-    /// Its mount changes at `refresh`.
-    pub fn refresh(&mut self, refresh: Timestamp) {
-        let later = |seconds: i64| refresh + SignedDuration::from_millis(500) + SignedDuration::from_secs(seconds);
-        self.reloads.extend([2, 4, 6, 8].map(later));
-        self.reloads.sort_unstable();
+    /// Its kubelet looks at that time.
+    pub fn refresh(&mut self, at: Timestamp) {
+        self.refreshes.push(at);
+        self.refreshes.sort_unstable();
+    }
+
+    /// Its mount gets these files, unless it has them. Its watcher tells of each name by itself, four that the kubelet
+    /// works with and those that come or go: so often it reloads, two seconds apart.
+    fn mount(&mut self, files: Files, now: Timestamp) {
+        if self.mount == files {
+            return;
+        }
+        let names = 4 + files.len().abs_diff(self.mount.len());
+        self.mount = files;
+        if self.is_up() {
+            let reloads = (1..).map(|n| now + SignedDuration::from_millis(500) + SignedDuration::from_secs(2) * n);
+            self.reloads.extend(reloads.take(names));
+            self.reloads.sort_unstable();
+        }
     }
 
     pub fn next(&self) -> Option<Timestamp> {
-        [self.reloads.first().copied(), self.stores, self.starts].into_iter().flatten().min()
+        let first = |times: &[Timestamp]| times.first().copied();
+        [first(&self.refreshes), first(&self.reloads), self.stores, self.starts].into_iter().flatten().min()
     }
 }
 
@@ -55,6 +94,12 @@ impl Model {
     pub fn run_sentries(&mut self) {
         let now = self.now;
         for index in 0..self.sentries.len() {
+            let due = self.sentries[index].refreshes.iter().filter(|at| **at <= now).count();
+            if due > 0 {
+                self.sentries[index].refreshes.drain(..due);
+                let files = self.files();
+                self.sentries[index].mount(files, now);
+            }
             let due = self.sentries[index].reloads.iter().filter(|at| **at <= now).count();
             if self.sentries[index].starts.is_some_and(|at| at <= now) {
                 self.start_sentry(index);
@@ -70,7 +115,19 @@ impl Model {
         }
     }
 
-    /// A replica starts, for whatever reason.
+    /// The files that a fresh mount of the Secret has.
+    fn files(&self) -> Files {
+        let kept = if self.emptied { 0 } else { 3 - usize::from(self.lacks_key) };
+        files(&self.secret).into_iter().take(kept).collect()
+    }
+
+    /// A replica's pod is a new one, on a fresh mount.
+    pub fn replace_sentry(&mut self, index: usize) {
+        self.sentries[index].mount = self.files();
+        self.start_sentry(index);
+    }
+
+    /// A replica starts, on the mount that it has.
     pub fn start_sentry(&mut self, index: usize) {
         let sentry = &mut self.sentries[index];
         (sentry.started, sentry.starts, sentry.nudged) = (self.now, None, None);
@@ -79,9 +136,14 @@ impl Model {
         self.read(index);
     }
 
-    /// It reads Secret and `ConfigMap`. Where they differ it makes a CA, which takes it some requests.
+    /// It reads Secret and `ConfigMap`. Where they differ or lack something it makes a CA, which takes it some requests;
+    /// where the issuer is of none of the anchors it exits.
     fn read(&mut self, index: usize) {
-        if self.is_whole() {
+        if self.is_whole() && !self.emptied && !self.lacks_key {
+            let (anchors, chain) = (self.secret.trust.anchors(), &self.secret.issuer.chain);
+            if verify(Shown::Leaf(&chain[0]), &chain[1..], anchors, Profile::Webhook, self.now).is_err() {
+                return self.exit(index, "refuses the CA");
+            }
             self.sentries[index].loaded = self.secret.clone();
             self.note(format!("{} reads the pair", self.sentries[index].name));
         } else if self.sentries[index].stores.is_none() {
@@ -94,12 +156,11 @@ impl Model {
     fn store(&mut self, index: usize) {
         self.sentries[index].stores = None;
         if self.fenced.is_some() {
-            self.note(format!("{} may not store a CA, and exits", self.sentries[index].name));
-            self.sentries[index].starts = Some(self.now + SignedDuration::from_secs(10));
-            return;
+            return self.exit(index, "may not store a CA");
         }
         self.secret = make_ca(&mut self.chance, self.now, 365);
         self.config_map = self.secret.trust.anchors().to_vec();
+        (self.emptied, self.lacks_key) = (false, false);
         self.invented += 1;
         self.usurped = true;
         self.kept.retain(|anchor| !self.strange.contains(anchor));
@@ -109,6 +170,12 @@ impl Model {
         self.map_written = self.now;
         self.written_now();
         self.sentries[index].loaded = self.secret.clone();
+    }
+
+    /// It exits, and its kubelet starts it again.
+    fn exit(&mut self, index: usize, why: &str) {
+        self.note(format!("{} {why}, and exits", self.sentries[index].name));
+        self.sentries[index].starts = Some(self.now + SignedDuration::from_secs(10));
     }
 
     /// Every replica reloads, and what it finds takes effect at once.
@@ -210,7 +277,7 @@ impl Model {
             process.live_with(&ca);
         }
         for sentry in &mut self.sentries {
-            sentry.loaded = ca.clone();
+            (sentry.loaded, sentry.mount) = (ca.clone(), files(&ca));
         }
         for bundle in [&mut self.config_map, &mut self.kept, &mut self.webhook, &mut self.conversion] {
             bundle.clone_from(&held);
