@@ -1,5 +1,7 @@
 //! Sentry and daprd of the lab's build as plain processes on loopback, each stopped when it goes out of scope.
 
+#![allow(dead_code, reason = "each test target that includes it uses a part of it")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A running process, and the lines of its log.
-struct Process {
+pub struct Process {
     child: Child,
     lines: Receiver<String>,
 }
@@ -53,7 +55,7 @@ impl App {
 }
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("a binary of the lab starts");
         let out = child.stdout.take().expect("it was asked for");
@@ -64,7 +66,7 @@ impl Process {
 
     /// Waits for a line that has one of these in it. Fails after half a minute, or when the process ends.
     #[track_caller]
-    fn says(&self, wanted: &[&str]) -> String {
+    pub fn says(&self, wanted: &[&str]) -> String {
         let end = Instant::now() + Duration::from_secs(30);
         let mut heard = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -74,6 +76,11 @@ impl Process {
             heard.push(line);
         }
         panic!("it never said any of {wanted:?}:\n{}", heard.join("\n"));
+    }
+
+    /// The next line of its log. Errors where none comes in that time, and where it has ended.
+    pub fn line(&self, time: Duration) -> Result<String, RecvTimeoutError> {
+        self.lines.recv_timeout(time)
     }
 }
 
@@ -88,17 +95,8 @@ impl Sentry {
     /// Starts on the files in `certs`.
     pub fn start(certs: &Path, scratch: &Path) -> Self {
         let port = free_port();
-        let mut command = Command::new(binary("sentry"));
-        command
-            .args(["--listen-address", "127.0.0.1", "--healthz-listen-address", "127.0.0.1"])
-            .args(["--metrics-listen-address", "127.0.0.1", "--trust-domain", "cluster.local"])
-            .args(["--port", &port.to_string()])
-            .args(["--healthz-port", &free_port().to_string(), "--metrics-port", &free_port().to_string()])
-            .arg("--config")
-            .arg(settings(scratch))
-            .arg("--issuer-credentials")
-            .arg(certs);
-        Self { process: Process::start(&mut command), port }
+        let process = Process::start(sentry(port, certs).arg("--config").arg(settings(scratch)));
+        Self { process, port }
     }
 
     /// Waits for a line of its log.
@@ -135,13 +133,7 @@ impl Daprd {
 
     /// Calls the application `app` through both sidecars. Errors with what this sidecar answers instead.
     pub fn call(&self, app: &str) -> Result<String, String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(|why| why.to_string())?;
-        let path = format!("/v1.0/invoke/{app}/method/echo");
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").map_err(|why| why.to_string())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(|why| why.to_string())?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no answer: {answer}"))?;
-        if head.contains(" 200 ") { Ok(body.to_owned()) } else { Err(answer) }
+        get(self.port, &format!("/v1.0/invoke/{app}/method/echo"))
     }
 
     /// The lines of its log since the last time, as far as they tell of a refused certificate.
@@ -158,6 +150,16 @@ impl Daprd {
     }
 }
 
+/// What is answered on a port of this machine. Errors with what is answered in place of 200.
+pub fn get(port: u16, path: &str) -> Result<String, String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|why| why.to_string())?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").map_err(|why| why.to_string())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(|why| why.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no answer: {answer}"))?;
+    if head.contains(" 200 ") { Ok(body.to_owned()) } else { Err(answer) }
+}
+
 /// Answers the requests of one connection, none of which has a body.
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
@@ -169,8 +171,21 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Sentry on loopback, with its files in `certs`.
+pub fn sentry(port: u16, certs: &Path) -> Command {
+    let mut command = Command::new(binary("sentry"));
+    command
+        .args(["--listen-address", "127.0.0.1", "--healthz-listen-address", "127.0.0.1"])
+        .args(["--metrics-listen-address", "127.0.0.1", "--trust-domain", "cluster.local"])
+        .args(["--port", &port.to_string()])
+        .args(["--healthz-port", &free_port().to_string(), "--metrics-port", &free_port().to_string()])
+        .arg("--issuer-credentials")
+        .arg(certs);
+    command
+}
+
 /// A binary that `tests/lab/up` has built.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").expect("there is a home directory")).join(".cache");
     let cache = || std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("mtls-lab");
     let state = std::env::var_os("MTLS_LAB_DIR").map_or_else(cache, PathBuf::from);
@@ -189,7 +204,7 @@ fn settings(scratch: &Path) -> PathBuf {
     file
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
 }
