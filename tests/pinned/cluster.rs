@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::channel::oneshot;
-use mtls::pki::{Certificate, PrivateKey, TrustBundle, parse_chain};
+use mtls::pki::{PrivateKey, TrustBundle, parse_chain};
 use serde_json::{Value, json};
 
 use crate::apiserver::{ApiServer, Fault, NAMESPACE};
 use crate::mount::Files;
+use crate::names::Objects;
 
 /// Stopped when it goes out of scope.
 pub struct Cluster {
@@ -91,17 +92,20 @@ impl Cluster {
         KEYS.into_iter().filter_map(|name| Some((name, text(name)?))).collect()
     }
 
-    /// The anchors of Secret and `ConfigMap`, and the issuer's chain, whose key is the one that is there.
-    pub fn published(&self) -> [Vec<Certificate>; 3] {
+    pub fn published(&self) -> Objects {
         let anchors = |pem: &str| TrustBundle::parse(pem.as_bytes()).expect("anchors").anchors().to_vec();
         let (secret, config_map) = (self.secret(), self.api.get(&path("configmaps")));
-        let mirror = config_map["data"]["ca.crt"].as_str().map(anchors).unwrap_or_default();
-        let chain =
-            secret.get("issuer.crt").map(|pem| parse_chain(pem.as_bytes()).expect("a chain")).unwrap_or_default();
-        if let (Some(first), Some(key)) = (chain.first(), secret.get("issuer.key")) {
+        let [trust, issuer, key] = KEYS.map(|name| secret.get(name).map(String::as_str));
+        let chain = issuer.map(|pem| parse_chain(pem.as_bytes()).expect("a chain")).unwrap_or_default();
+        if let (Some(first), Some(key)) = (chain.first(), key) {
             assert!(PrivateKey::parse(key.as_bytes()).expect("a key").matches(first), "the key of another issuer");
         }
-        [secret.get("ca.crt").map(|pem| anchors(pem)).unwrap_or_default(), mirror, chain]
+        Objects {
+            secret: trust.map(anchors).unwrap_or_default(),
+            config_map: config_map["data"]["ca.crt"].as_str().map(anchors).unwrap_or_default(),
+            chain,
+            has_key: key.is_some(),
+        }
     }
 }
 

@@ -5,8 +5,20 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use mtls::pki::{Issuer, TrustBundle};
+
 /// Files by name.
 pub type Files = BTreeMap<&'static str, String>;
+
+/// The file that tells of roots.
+pub fn anchors(bundle: &TrustBundle) -> Files {
+    Files::from([("ca.crt", bundle.to_pem())])
+}
+
+/// The files that Sentry signs with.
+pub fn signing(issuer: &Issuer) -> Files {
+    Files::from([("issuer.crt", issuer.chain_pem()), ("issuer.key", issuer.key.to_pem().as_str().to_owned())])
+}
 
 pub struct Mount {
     path: PathBuf,

@@ -15,6 +15,16 @@ pub struct Names {
     invented: Vec<[Fingerprint; 2]>,
 }
 
+/// What the two objects have.
+pub struct Objects {
+    pub secret: Vec<Certificate>,
+    pub config_map: Vec<Certificate>,
+    pub chain: Vec<Certificate>,
+    pub has_key: bool,
+}
+
+const UNHEARD_OF: &str = "unheard of";
+
 impl Names {
     /// CAs that are valid at `now`.
     pub fn new(now: Timestamp) -> Self {
@@ -52,20 +62,18 @@ impl Names {
             return name.to_string();
         }
         let invented = self.invented.iter().position(|ca| ca.contains(&certificate.fingerprint()));
-        invented.map_or_else(|| "unheard of".to_owned(), |number| format!("invented {}", number + 1))
+        invented.map_or_else(|| UNHEARD_OF.to_owned(), |number| format!("invented {}", number + 1))
     }
 
     /// What the two objects say. A CA that is new in them is an invented one.
-    pub fn objects(&mut self, secret: &[Certificate], config_map: &[Certificate], chain: &[Certificate]) -> String {
-        if let ([root], [issuer]) = (secret, chain)
-            && self.name(root) == "unheard of"
+    pub fn objects(&mut self, found: &Objects) -> String {
+        if let ([root], [issuer]) = (&found.secret[..], &found.chain[..])
+            && self.name(root) == UNHEARD_OF
         {
             self.invented.push([root.fingerprint(), issuer.fingerprint()]);
         }
-        if secret.is_empty() && config_map.is_empty() && chain.is_empty() {
-            return "objects: empty".to_owned();
-        }
-        let [secret, config_map, chain] = [secret, config_map, chain].map(|part| self.of(part));
-        format!("objects: Secret {secret}, ConfigMap {config_map}, issuer {chain}")
+        let [secret, config_map, chain] = [&found.secret, &found.config_map, &found.chain].map(|part| self.of(part));
+        let key = if found.has_key { "" } else { " without a key" };
+        format!("Secret [{secret}], ConfigMap [{config_map}], issuer [{chain}]{key}")
     }
 }

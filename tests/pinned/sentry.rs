@@ -4,14 +4,13 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use mtls::mesh::Era;
-use mtls::pki::{Issuer, TrustBundle};
+use mtls::pki::Certificate;
 
 use crate::apiserver::NAMESPACE;
 use crate::cluster::Cluster;
-use crate::model::{Model, Topology, Watcher};
-use crate::mount::{Files, Mount};
-use crate::names::Names;
+use crate::model::Watcher;
+use crate::mount::{Mount, anchors, signing};
+use crate::names::{Names, Objects};
 use crate::process::{Process, free_port, sentry};
 use crate::shown::served;
 
@@ -31,6 +30,8 @@ pub enum Step {
     Start,
     /// Its mount gets what the Secret has now.
     RefreshMount,
+    /// The same, and the next step comes before Sentry has reloaded.
+    BeginRefresh,
     /// Nothing is done.
     Wait,
 }
@@ -39,17 +40,8 @@ pub enum Step {
 const SETTLES: SignedDuration = SignedDuration::from_secs(15);
 
 pub fn on_the_model(script: &[Step]) -> Vec<String> {
-    let topology = Topology {
-        sentries: 1,
-        injectors: 1,
-        schedulers: 1,
-        watchers: vec![Watcher::Alive],
-        sidecars: vec![(Era::Env, Watcher::NoMount)],
-    };
-    let mut mesh = Model::with(1, 365, topology);
-    mesh.broken = true;
+    let (mut mesh, mut names) = crate::small_mesh(Watcher::Alive, 1);
     mesh.sentries[0].starts = Some(Timestamp::MAX);
-    let mut names = Names::beginning_with(mesh.now, mesh.secret.clone());
     crate::trace(script, |step| {
         mesh.diary.clear();
         match *step {
@@ -65,7 +57,7 @@ pub fn on_the_model(script: &[Step]) -> Vec<String> {
             Step::TakeRight => mesh.fenced = Some(mesh.now),
             Step::GiveRight => mesh.fenced = None,
             Step::Start => mesh.start_sentry(0),
-            Step::RefreshMount => {
+            Step::RefreshMount | Step::BeginRefresh => {
                 let now = mesh.now;
                 mesh.sentries[0].refresh(now);
             }
@@ -90,7 +82,9 @@ pub fn on_the_model(script: &[Step]) -> Vec<String> {
             facts.extend(mesh.diary.iter().filter_map(|line| fact(line, &said)));
         }
         let seen = mesh.published();
-        facts.push(names.objects(&seen.anchors, &seen.mirror, &seen.chain));
+        let has_key = seen.key.is_some();
+        let (secret, config_map, chain) = (seen.anchors, seen.mirror, seen.chain);
+        facts.push(names.objects(&Objects { secret, config_map, chain, has_key }));
         if let Step::Start | Step::RefreshMount | Step::Wait = step {
             let sentry = &mesh.sentries[0];
             facts.push(serves(&names, sentry.is_up().then_some(&sentry.loaded.issuer.chain)));
@@ -109,7 +103,7 @@ fn fact(line: &str, said: &[(&str, &str)]) -> Option<String> {
     said.iter().find(|(words, _)| line.contains(words)).map(|(_, fact)| (*fact).to_owned())
 }
 
-fn serves(names: &Names, chain: Option<&Vec<mtls::pki::Certificate>>) -> String {
+fn serves(names: &Names, chain: Option<&Vec<Certificate>>) -> String {
     chain.map_or_else(|| "is down".to_owned(), |chain| format!("serves {}", names.of(chain)))
 }
 
@@ -139,7 +133,7 @@ pub fn on_the_real_one(script: &[Step]) -> Vec<String> {
                 drop(sentry.take());
                 sentry = Some(Sentry::start(&mount, &cluster));
             }
-            Step::RefreshMount => mount.write(cluster.secret()),
+            Step::RefreshMount | Step::BeginRefresh => mount.write(cluster.secret()),
             Step::Wait => {}
         }
         let mut facts = Vec::new();
@@ -149,21 +143,12 @@ pub fn on_the_real_one(script: &[Step]) -> Vec<String> {
                 sentry = None;
             }
         }
-        let [secret, config_map, chain] = cluster.published();
-        facts.push(names.objects(&secret, &config_map, &chain));
+        facts.push(names.objects(&cluster.published()));
         if let Step::Start | Step::RefreshMount | Step::Wait = step {
             facts.push(serves(&names, sentry.as_ref().map(|sentry| served(sentry.port)).as_ref()));
         }
         facts
     })
-}
-
-fn anchors(bundle: &TrustBundle) -> Files {
-    Files::from([("ca.crt", bundle.to_pem())])
-}
-
-fn signing(issuer: &Issuer) -> Files {
-    Files::from([("issuer.crt", issuer.chain_pem()), ("issuer.key", issuer.key.to_pem().as_str().to_owned())])
 }
 
 struct Sentry {

@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use mtls::mesh::{Era, Role};
+use mtls::mesh::Role;
 use mtls::pki::TrustBundle;
 
-use crate::model::{Model, Topology, Watcher};
-use crate::mount::{Files, Mount};
+use crate::model::Watcher;
+use crate::mount::{Mount, anchors};
 use crate::names::Names;
 use crate::process::{Process, binary, get};
 
@@ -28,16 +28,7 @@ const UNSEEN: Duration = Duration::from_secs(3);
 
 /// What a consumer with that watcher holds after each step.
 pub fn on_the_model(watcher: Watcher, script: &[Step]) -> Vec<String> {
-    let topology = Topology {
-        sentries: 1,
-        injectors: 1,
-        schedulers: 1,
-        watchers: vec![watcher],
-        sidecars: vec![(Era::Env, Watcher::NoMount)],
-    };
-    let mut mesh = Model::with(1, 365, topology);
-    mesh.broken = true;
-    let mut names = Names::beginning_with(mesh.now, mesh.secret.clone());
+    let (mut mesh, mut names) = crate::small_mesh(watcher, 1);
     crate::trace(script, |step| {
         let at = mesh.processes.iter().position(|process| process.role == Role::Operator).expect("an operator");
         match step {
@@ -61,15 +52,14 @@ pub fn on_the_real_one(binary: &str, script: &[Step]) -> Vec<String> {
     let mut names = Names::new(Timestamp::now());
     let mut mount = Mount::new(&scratch.path().join("mount"));
     let mut config_map = names.bundle("A");
-    let files = |bundle: &TrustBundle| Files::from([("ca.crt", bundle.to_pem())]);
-    mount.write(files(&config_map));
+    mount.write(anchors(&config_map));
     let mut consumer = Consumer::start(binary, &mount);
     crate::trace(script, |step| {
         let before = consumer.holds();
         match step {
             Step::Write(roots) => config_map = names.bundle(roots),
             Step::Swap => {
-                mount.write(files(&config_map));
+                mount.write(anchors(&config_map));
                 let began = Instant::now();
                 while consumer.holds() == before && began.elapsed() < UNSEEN {
                     std::thread::sleep(Duration::from_millis(50));

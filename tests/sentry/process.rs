@@ -52,6 +52,11 @@ impl App {
         });
         Self { name: "server", port: Some(port), address: free_port() }
     }
+
+    /// Where its sidecar is called by other sidecars.
+    pub fn address(&self) -> u16 {
+        self.address
+    }
 }
 
 impl Process {
@@ -97,6 +102,10 @@ impl Sentry {
         let port = free_port();
         let process = Process::start(sentry(port, certs).arg("--config").arg(settings(scratch)));
         Self { process, port }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Waits for a line of its log.
