@@ -2,10 +2,12 @@
 
 #![allow(dead_code, reason = "each test target that includes it uses a part of it")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -213,7 +215,15 @@ fn settings(scratch: &Path) -> PathBuf {
     file
 }
 
+/// A port that nobody listens on and that was given to nobody here: one that is asked for is not bound at once, and the
+/// system may give it out again.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        if GIVEN.lock().expect("no holder of this lock panics").insert(port) {
+            return port;
+        }
+    }
 }
