@@ -43,6 +43,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
         let renewal = Renewal::new(&goal, RenewalResult::Planned, moves, &[]);
         return ui.show(&args.show, &renewal, || renewal.to_string());
     }
+    before::left_alone(&seen, ui);
     confirm(&goal, &seen, global, ui)?;
     let work = Work { record: Record::open(goal), kept, moves: moves.len() };
     let (Record { goal, .. }, ended) = work.run(mesh, &seen, &args.conduct, &args.show, ui).await?;

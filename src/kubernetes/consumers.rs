@@ -141,9 +141,13 @@ fn sidecar(pod: &Pod, interned: &mut Interned) -> Option<Sidecar> {
     let home = daprd.variable(names::ENV_NAMESPACE).map(Into::into);
     let mut consumer = Consumer { held, ..consumer(role, pod, Some(daprd)) };
     if let Some(volume) = volume {
+        let is_read = |mount: &&VolumeMount| {
+            mount.name == volume.name && file.is_some_and(|file| file.starts_with(&mount.mount_path))
+        };
+        let read = daprd.volume_mounts.iter().find(is_read);
+        consumer.reads_copy = read.is_some();
         // A file of its own in a directory of others is never refreshed (dapr-facts §8).
-        let is_whole = |mount: &&VolumeMount| mount.name == volume.name && mount.sub_path.is_empty();
-        consumer.mounts = daprd.volume_mounts.iter().any(|mount| is_whole(&mount));
+        consumer.mounts = read.is_some_and(|mount| mount.sub_path.is_empty());
         consumer.nudged.clone_from(&meta.annotations.nudged);
         if environment.is_some() {
             // Why: an older daprd ignores the file, so that only the process tells which of the two it uses.

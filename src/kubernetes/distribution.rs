@@ -71,11 +71,12 @@ impl Copies {
         let now = api.now();
         let before = std::mem::take(&mut self.distribution);
         let mut copies: BTreeMap<String, TrustCopy> = listed.items.into_iter().collect();
-        let mut has_moved = self.version.is_empty() || copies.len() != before.copies.len();
+        let mut has_moved = self.version.is_empty();
         for (namespace, copy) in &mut copies {
-            let known = before.copies.get(namespace).filter(|known| known.anchors == copy.anchors);
-            has_moved |= known.is_none();
-            copy.since = known.map_or(now, |known| known.since);
+            let known = before.copies.get(namespace);
+            let same = known.filter(|known| known.anchors == copy.anchors);
+            has_moved |= known.is_some() && same.is_none();
+            copy.since = same.map_or(now, |known| known.since);
         }
         let moved = if has_moved { now } else { before.moved };
         self.distribution = Arc::new(Distribution { copies, moved, trouble: before.trouble.clone() });
@@ -90,9 +91,7 @@ impl Copies {
             match event {
                 Some(Ok(WatchEvent::Added(map) | WatchEvent::Modified(map))) => self.note(&map, api.now(), interned),
                 Some(Ok(WatchEvent::Deleted(map))) => {
-                    let distribution = Arc::make_mut(&mut self.distribution);
-                    distribution.copies.remove(&map.metadata.namespace);
-                    distribution.moved = api.now();
+                    Arc::make_mut(&mut self.distribution).copies.remove(&map.metadata.namespace);
                 }
                 Some(Ok(WatchEvent::Bookmark(_))) => {}
                 None | Some(Err(_) | Ok(WatchEvent::Error(_))) => return false,
@@ -105,14 +104,12 @@ impl Copies {
     fn note(&mut self, map: &DistributedMap, now: Timestamp, interned: &mut Interned) {
         let mut copy = copy(map, now, interned);
         let distribution = Arc::make_mut(&mut self.distribution);
-        if let Some(known) = distribution.copies.get(&map.metadata.namespace)
-            && known.anchors == copy.anchors
-        {
-            copy.since = known.since;
+        match distribution.copies.get(&map.metadata.namespace) {
+            Some(known) if known.anchors == copy.anchors => copy.since = known.since,
+            Some(_) => (distribution.moved, distribution.trouble) = (now, None),
+            None => {}
         }
         distribution.copies.insert(map.metadata.namespace.clone(), copy);
-        distribution.moved = now;
-        distribution.trouble = None;
     }
 }
 
@@ -219,7 +216,9 @@ async fn trust_manager(api: &Api, bundle: &str) -> String {
     let is_old = |renewed: &Timestamp| api.now().duration_since(*renewed) > LEASE_LASTS;
     let renewed =
         leases.ok().and_then(|leases| leases.items.into_iter().filter_map(|lease| lease.spec.renew_time).max());
-    let stopped = renewed.filter(is_old).map(|at| format!("its Lease was last renewed {at}, so that it does not run"));
+    let stopped = renewed
+        .filter(is_old)
+        .map(|at| format!("its Lease was last renewed {at}, so that it does not run, if it elects a leader"));
     let look = format!("look at `kubectl get bundle {bundle} -o yaml` and at the log of trust-manager");
     unsynced.or(stopped).map_or_else(|| look.clone(), |why| format!("{why}; {look}"))
 }

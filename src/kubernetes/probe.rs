@@ -64,8 +64,10 @@ pub async fn probe(api: &Api, need: &Need, seen: &mut Observed, evidence: &mut E
     let mut replies: Vec<(usize, Question, Reply)> = Vec::new();
     let mut open = Vec::new();
     let unserved = seen.unserved();
-    for (at, consumer) in seen.consumers.iter().enumerate().filter(|(_, consumer)| !unserved.contains(&consumer.name)) {
-        for question in questions(need, seen, consumer) {
+    for (at, consumer) in seen.consumers.iter().enumerate() {
+        // Why: it cannot have read what is not there yet.
+        let may_hold = |question: &Question| *question != Question::Holds || !unserved.contains(&consumer.name);
+        for question in questions(need, seen, consumer).into_iter().filter(may_hold) {
             let key = key(consumer, question, need, seen);
             if let Some(known) = evidence.proofs.get(&key) {
                 replies.push((at, question, known.clone()));

@@ -34,14 +34,13 @@ impl Kubernetes {
         });
         let sent: Vec<_> = stream::iter(patches).buffer_unordered(AT_ONCE).collect().await;
         let mut is_said = self.known.nudge_refused || !self.known.unnudged.is_empty();
+        let mut reached: BTreeSet<&String> = BTreeSet::new();
         let is_own = |pod: &str| pod.split_once('/').is_some_and(|(home, _)| home == seen.identity.namespace);
         for (pod, sent) in sent {
             match sent {
                 Ok(_) | Err(Failure::Missing { .. }) => {
                     self.known.unnudged.remove(pod);
-                    if let Some(sidecar) = self.known.sidecars.iter_mut().find(|sidecar| sidecar.name == *pod) {
-                        sidecar.nudged = Some(mark.clone());
-                    }
+                    reached.insert(pod);
                 }
                 Err(Failure::Forbidden { grant, .. }) => {
                     if !std::mem::replace(&mut is_said, true) {
@@ -61,6 +60,9 @@ impl Kubernetes {
                     self.known.unnudged.insert(pod.clone(), mark.clone());
                 }
             }
+        }
+        for sidecar in self.known.sidecars.iter_mut().filter(|sidecar| reached.contains(&sidecar.name)) {
+            sidecar.nudged = Some(mark.clone());
         }
         Ok(())
     }

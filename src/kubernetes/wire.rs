@@ -260,6 +260,8 @@ pub struct ProjectedSource {
 pub struct VolumeMount {
     pub name: String,
     #[serde(default)]
+    pub mount_path: String,
+    #[serde(default)]
     pub sub_path: String,
 }
 

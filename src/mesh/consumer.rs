@@ -167,6 +167,8 @@ pub struct Consumer {
     /// Whether it mounts the Secret or the `ConfigMap`, so that its kubelet can be nudged. Of a sidecar whether that
     /// helps now: the copy that it mounts is right.
     pub mounts: bool,
+    /// Whether its trust anchors come from the `ConfigMap` that is copied into its namespace, however it is mounted.
+    pub reads_copy: bool,
     /// The mark (one of `Published::marks`) that it was last nudged with.
     pub nudged: Option<String>,
     /// The whole set of anchors it holds, where that can be read: environment, `caBundle`, the injector's `/mutate`.
@@ -200,6 +202,7 @@ impl Consumer {
             scheduled: None,
             version: None,
             mounts: false,
+            reads_copy: false,
             nudged: None,
             held: Answer::NotAsked,
             served: Answer::NotAsked,

@@ -66,7 +66,8 @@ pub struct TrustCopy {
 pub struct Distribution {
     /// By namespace.
     pub copies: BTreeMap<String, TrustCopy>,
-    /// When one of them was last seen to change, with whatever content; when they were first looked at, if none was.
+    /// When the anchors of one of them were last seen to change, to whatever; when they were first looked at, if none were.
+    /// One that comes or goes with its namespace says nothing of the others.
     pub moved: Timestamp,
     /// What speaks for a distributor that stands still, where that was looked for.
     pub trouble: Option<String>,
@@ -97,13 +98,13 @@ enum State {
 }
 
 impl Distribution {
-    /// Who copies: whose mark most copies have.
+    /// Who copies: whose mark most copies have. `None`: most have nobody's.
     pub fn distributor(&self) -> Option<&Distributor> {
-        let mut counts: BTreeMap<&Distributor, usize> = BTreeMap::new();
-        for distributor in self.copies.values().filter_map(|copy| copy.distributor.as_ref()) {
-            *counts.entry(distributor).or_default() += 1;
+        let mut counts: BTreeMap<Option<&Distributor>, usize> = BTreeMap::new();
+        for copy in self.copies.values() {
+            *counts.entry(copy.distributor.as_ref()).or_default() += 1;
         }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(distributor, _)| distributor)
+        counts.into_iter().max_by_key(|(_, count)| *count).and_then(|(distributor, _)| distributor)
     }
 
     /// Where the copies stand that should carry `wanted`, by namespace.
@@ -183,8 +184,8 @@ impl Observed {
         let states = self.distribution.proven().map(|_| self.states());
         let Some(states) = states else { return BTreeSet::new() };
         let is_unserved = |consumer: &&Consumer| states.get(namespace(consumer)) != Some(&State::Right);
-        let of_files = self.consumers.iter().filter(|consumer| is_of_file_era(consumer));
-        of_files.filter(is_unserved).map(|consumer| consumer.name.clone()).collect()
+        let readers = self.consumers.iter().filter(|consumer| consumer.reads_copy);
+        readers.filter(is_unserved).map(|consumer| consumer.name.clone()).collect()
     }
 
     /// Whether sidecars that mount a `ConfigMap` are among the consumers.
@@ -206,7 +207,7 @@ impl Observed {
         };
         let wanted = self.wanted();
         let states = distribution.states(&wanted);
-        for consumer in self.consumers.iter_mut().filter(|consumer| is_of_file_era(consumer)) {
+        for consumer in self.consumers.iter_mut().filter(|consumer| consumer.reads_copy) {
             let copy = distribution.copies.get(namespace(consumer));
             let state = states.get(namespace(consumer));
             consumer.mounts &= state == Some(&State::Right) && copy.is_some_and(|copy| !copy.immutable);

@@ -290,7 +290,9 @@ impl Observed {
     /// A nudge that outruns the kubelet's own watch refreshes nothing, and puts the next refresh off (dapr-facts §12).
     pub fn nudge(&self) -> Option<Nudge> {
         let [first, again] = self.published.marks();
-        let mounting = || self.consumers.iter().filter(|c| c.mounts && c.phase != Phase::Terminating);
+        // Why: a pod that was born with what is published needs none, and new ones come all the time.
+        let is_fresh = |c: &Consumer| c.reads_copy && c.held.proven().is_some();
+        let mounting = || self.consumers.iter().filter(|c| c.mounts && c.phase != Phase::Terminating && !is_fresh(c));
         let unmarked = |c: &&Consumer| c.nudged.as_ref().is_none_or(|mark| *mark != first && *mark != again);
         let marked_once = |c: &&Consumer| c.nudged.as_ref() == Some(&first) && c.holds != Answer::Proven(true);
         let named = |consumer: &Consumer| consumer.name.clone();

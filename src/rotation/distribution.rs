@@ -12,7 +12,7 @@ use super::next::Step;
 use super::safety::Break;
 use super::{Goal, Move, Need, Strategy};
 use crate::duration::in_words;
-use crate::mesh::{DISTRIBUTED, Observed, Propagation};
+use crate::mesh::{DISTRIBUTED, Distributor, Observed, Propagation};
 
 /// A distributor that has written nothing for so long stands still: while it works it writes five copies a second.
 const STANDSTILL: SignedDuration = SignedDuration::from_secs(60);
@@ -60,12 +60,15 @@ pub(super) fn behind(seen: &Observed) -> Option<Break> {
     let idle = seen.now.duration_since(distribution.moved);
     let who = distribution.distributor().map_or_else(|| "whoever copies it".to_owned(), ToString::to_string);
     let trouble = distribution.trouble.as_ref().map_or_else(String::new, |trouble| format!("; {trouble}"));
-    let why = format!(
-        "does not carry the new root in {} of {} namespaces ({named}): {who} has written nothing for {}{trouble}",
-        behind.len(),
-        seen.propagation()?.total,
-        in_words(idle)
-    );
+    let is_unfed =
+        seen.trust_source.is_none() && matches!(distribution.distributor(), Some(Distributor::TrustManager(_)));
+    let state = match in_words(idle) {
+        _ if is_unfed => format!("no Secret was found that {who} copies from: name it with `--trust-source`"),
+        _ if idle < STANDSTILL => format!("{who} is given time, and the same command goes on later"),
+        idle => format!("{who} has written nothing for {idle}{trouble}"),
+    };
+    let (behind, total) = (behind.len(), seen.propagation()?.total);
+    let why = format!("does not carry the new root in {behind} of {total} namespaces ({named}): {state}");
     Some(unready(why))
 }
 
@@ -80,6 +83,7 @@ fn unready(why: String) -> Break {
         restart: None,
         is_control_plane: true,
         may_pass: false,
+        may_read: false,
         is_unseen: true,
         may_be_allowed: false,
     }

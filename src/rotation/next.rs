@@ -99,8 +99,10 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     if held_back.is_empty() {
         return Step::Done(left(goal, seen));
     }
-    let all_may_pass = held_back.iter().all(|held_back| held_back.may_pass);
-    let awaited = held_back.iter().find(|held_back| held_back.may_pass && (all_may_pass || held_back.is_control_plane));
+    let may_pass = |held_back: &Break| held_back.may_pass || held_back.may_read;
+    let all_may_pass = held_back.iter().all(may_pass);
+    let awaited =
+        held_back.iter().find(|held_back| may_pass(held_back) && (all_may_pass || held_back.is_control_plane));
     // Why: the pods that a wave has replaced take their time to go, once its rollout has come to an end.
     let patience = |awaited: &Break| match limits.propagation.max(seen.mount_lag) {
         proof if applications::has(goal) && !awaited.is_control_plane => limits.rollout + proof,
@@ -198,6 +200,7 @@ pub fn plan(goal: &Goal, seen: &Observed, parallel: usize) -> Result<Vec<Move>, 
             restart: None,
             is_control_plane: true,
             may_pass: false,
+            may_read: false,
             is_unseen: false,
             may_be_allowed: false,
         })

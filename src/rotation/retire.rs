@@ -148,6 +148,7 @@ fn outsiders(goal: &Goal, seen: &Observed) -> Vec<Break> {
         restart: None,
         is_control_plane: false,
         may_pass: false,
+        may_read: false,
         is_unseen: false,
         may_be_allowed: true,
     };
@@ -182,6 +183,7 @@ fn conditions(seen: &Observed) -> Vec<Break> {
         restart: None,
         is_control_plane: false,
         may_pass: false,
+        may_read: false,
         is_unseen: false,
         may_be_allowed: false,
     };

@@ -28,8 +28,10 @@ pub struct Break {
     pub restart: Option<String>,
     /// Whether it is a part of the control plane.
     pub is_control_plane: bool,
-    /// Whether that may change by itself: it is being deleted, or its mount is yet to be refreshed.
+    /// Whether that may change by itself: it is being deleted, or belongs to the control plane, whose mounts are refreshed.
     pub may_pass: bool,
+    /// Whether it is a sidecar that may yet read more of its mount.
+    pub may_read: bool,
     /// Whether that is because something is not seen, so that `why` says all there is to say.
     pub is_unseen: bool,
     /// Whether it may be counted among those that may break: what every later pod depends on may not.
@@ -115,6 +117,7 @@ fn dropped_anchors(bundle: &TrustBundle, seen: &Observed) -> Vec<Break> {
             restart: None,
             is_control_plane: false,
             may_pass: false,
+            may_read: false,
             is_unseen: false,
             may_be_allowed: false,
         })
@@ -174,9 +177,8 @@ pub(super) fn broken(consumer: &Consumer, why: String) -> Break {
         why,
         restart: consumer.owner.clone(),
         is_control_plane: consumer.role.is_control_plane(),
-        may_pass: consumer.phase == Phase::Terminating
-            || consumer.role.is_control_plane()
-            || may_be_refreshed(consumer),
+        may_pass: consumer.phase == Phase::Terminating || consumer.role.is_control_plane(),
+        may_read: may_be_refreshed(consumer),
         is_unseen: false,
         may_be_allowed: !matches!(consumer.role, Role::Sentry | Role::Injector | Role::Webhook | Role::Conversion),
     }

@@ -254,6 +254,8 @@ async fn a_pod_that_came_to_its_node_after_the_copy_was_right_is_proven_and_no_o
     let before = Some(start + SignedDuration::from_secs(50));
     assert_eq!(holds(&mut mesh, before).await, (false, true), "it may have mounted the one before");
     assert_eq!(holds(&mut mesh, Some(start + SignedDuration::from_secs(105))).await, (true, true));
+    let seen = mesh.observe(&need()).await.unwrap();
+    assert_eq!(seen.nudge(), None, "what was born with it needs no nudge");
     put_copy(&server, "a", "");
     assert_eq!(holds(&mut mesh, None).await, (false, false), "the copy is empty: a nudge would do harm");
     server.remove(&copy_at("a"));
@@ -389,4 +391,61 @@ async fn a_token_that_ends_and_a_connection_that_is_gone_leave_a_phase_from_whic
         let ended = go_on(&mut mesh, &mut record, &mut |_| ()).await.unwrap();
         assert!(matches!(ended.outcome, Outcome::Done(_)), "{fault:?}: {:?}", ended.outcome);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_says_nothing_of_a_sidecar_that_reads_its_anchors_elsewhere() {
+    let server = file_era(&["a"]);
+    let path = "/api/v1/namespaces/a/pods/filed";
+    let mut mesh = server.mesh(true);
+    for (elsewhere, has_copy) in [(false, true), (true, true), (true, false)] {
+        mounting(&server, "a", None);
+        let mut pod = server.get(path);
+        if elsewhere {
+            pod["spec"]["containers"][0]["env"][1]["value"] = json!("/own/ca.crt");
+        } else {
+            pod["spec"]["volumes"] = json!([{ "name": "trust", "secret": { "secretName": "own" } }]);
+        }
+        server.put(path, pod);
+        if !has_copy {
+            server.remove(&copy_at("a"));
+        }
+        let seen = mesh.observe(&Need { distribution: true, everyone: true, ..ALL }).await.unwrap();
+        let sidecar = seen.consumers.iter().find(|consumer| consumer.name == "a/filed").unwrap();
+        assert!(sidecar.held.proven().is_none() && !sidecar.mounts, "{:?}", sidecar.held);
+        assert!(seen.unserved().is_empty(), "it can be asked all the same");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_that_come_and_go_keep_no_append_waiting_for_a_copy_that_never_comes() {
+    let server = file_era(&["never"]);
+    let preview = async {
+        until(|| source_is_written(&server)).await;
+        for n in 0..8 {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            put_copy(&server, &format!("preview-{n}"), &as_distributed(&server));
+            server.remove(&copy_at(&format!("preview-{}", n - 1)));
+        }
+    };
+    let began = tokio::time::Instant::now();
+    let append = async {
+        let ended = append(&server).await.0;
+        (ended, began.elapsed())
+    };
+    let (ended, took) = within(Duration::from_secs(600), Box::pin(async { tokio::join!(append, preview).0 })).await;
+    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
+    assert!(mtls::rotation::safety::in_words(&breaks).contains("(never)"));
+    assert!(took < Duration::from_secs(120), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_distributor_whose_source_was_not_found_is_not_blamed() {
+    let server = file_era(&["a"]);
+    server.remove(SOURCE);
+    let (ended, _) = append_beside(&server, async {}).await;
+    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
+    let why = mtls::rotation::safety::in_words(&breaks);
+    assert!(why.contains("no Secret was found that trust-manager (Bundle trust) copies from"), "{why}");
+    assert!(why.contains("`--trust-source`"), "{why}");
 }

@@ -172,6 +172,7 @@ impl Model {
         consumer.started = Some(process.started);
         consumer.phase = if process.leaving { Phase::Terminating } else { Phase::Ready };
         consumer.mounts = process.mounts_the_map() || process.mounts_a_copy();
+        consumer.reads_copy = matches!(process.role, Role::Sidecar { era: Era::File, .. });
         consumer.scheduled = Some(process.made);
         consumer.nudged.clone_from(&process.nudged);
         consumer.owner = self.owner(&process.name);
@@ -192,6 +193,7 @@ impl Model {
             Role::Sidecar { era: Era::File, .. } => {
                 consumer.held = Answer::Unknown("they come from a file".to_owned());
                 consumer.holds = ask(&need.holds);
+                consumer.accepts_former = ask(&need.former);
             }
             Role::EtcdPeer if is_born_with_it => consumer.held = proven(),
             Role::EtcdPeer => consumer.held = Answer::Unknown("it may have read them before".to_owned()),

@@ -130,3 +130,18 @@ fn what_others_put_into_the_source_stays_and_what_is_retired_leaves_it() {
     assert_eq!(source(&mesh), [mesh.secret.trust.anchors(), &[stranger]].concat());
     assert_eq!(source(&mesh).len(), 2);
 }
+
+#[test]
+fn a_replacement_is_not_done_while_a_mount_accepts_the_former_ca() {
+    let mut mesh = of_files(74, Watcher::Alive, true);
+    (mesh.broken, mesh.copies.stuck) = (true, true);
+    let replace = Request { strategy: Some(Strategy::Replace), restart: None, ..request(Inputs::Fresh, 90) };
+    let left = rotate(&mut mesh, &replace).unwrap();
+    let accepts = left.iter().filter(|left| left.concern == Concern::AcceptsFormer && left.role == "sidecar").count();
+    assert_eq!(accepts, 2, "{left:?}");
+    assert_eq!(block_on(mesh.load()).unwrap().unwrap().status, Status::Open);
+    mesh.copies.stuck = false;
+    (0..10).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+    let left = rotate(&mut mesh, &replace).unwrap();
+    assert!(left.iter().all(|left| left.concern != Concern::AcceptsFormer), "{left:?}");
+}
