@@ -14,7 +14,7 @@ use super::find::{Found, find, version};
 use super::probe::probe;
 use super::published::{ConfigMap, Secret, published};
 use super::wire::{self, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
-use super::{Known, Kubernetes, applications, distribution, names, owners, record};
+use super::{Known, Kubernetes, Writing, applications, distribution, names, owners, record};
 use crate::error::Error;
 use crate::mesh::{
     Anchors, Answer, Consumer, DISTRIBUTED, Denied, Identity, Observed, Owner, Pair, Published, Role, TrustSource,
@@ -106,7 +106,7 @@ impl Kubernetes {
         let pods = need.consumers || need.control_plane || probes;
         let first = known.caller.is_none() && writes;
         let asks_source = known.has_source.unwrap_or(need.owners || need.distribution);
-        let trust_source = self.writing.as_ref().map_or(DISTRIBUTED, |writing| &writing.trust_source);
+        let trust_source = source_name(self.writing.as_ref());
         // Helm's comes first: it takes two requests, one after the other.
         let (
             helm,
@@ -170,10 +170,9 @@ impl Kubernetes {
     ) -> Result<Observed, Error> {
         let known = &mut self.known;
         let mut published = trust(known, found, objects.secret, objects.config_map, self.writing.is_some(), denied)?;
-        let source_name = self.writing.as_ref().map_or(DISTRIBUTED, |writing| &writing.trust_source);
         let mut unsourced = Vec::new();
         let trust_source = match objects.source {
-            Some(read) => source(known, source_name, read, &mut published, &mut unsourced)?,
+            Some(read) => source(known, source_name(self.writing.as_ref()), read, &mut published, &mut unsourced)?,
             None => None,
         };
         if let Some(read) = objects.configuration {
@@ -324,6 +323,11 @@ fn trust(
     known.secret = secret;
     known.config_map = config_map;
     Ok(published)
+}
+
+/// The Secret that is looked at as the source of the file era.
+fn source_name(writing: Option<&Writing>) -> &str {
+    writing.map_or(DISTRIBUTED, |writing| &writing.trust_source)
 }
 
 /// The source of the file era, where there is one.

@@ -228,7 +228,7 @@ async fn ask(api: &Api, consumer: &Consumer, question: Question, canaries: &Cana
 /// A chain that a sidecar serves, if it is its own: on a node's network another pod's may answer at the same port.
 fn own(consumer: &Consumer, served: Answer<Vec<Certificate>>) -> Answer<Vec<Certificate>> {
     let (Role::Sidecar { app_id, .. }, Answer::Proven(chain)) = (&consumer.role, &served) else { return served };
-    let namespace = consumer.name.split('/').next().unwrap_or_default();
+    let namespace = consumer.namespace();
     let suffix = format!("/ns/{namespace}/{app_id}");
     let is_own = chain.first().is_some_and(|leaf| leaf.uris().iter().any(|uri| uri.ends_with(&suffix)));
     if is_own { served } else { Answer::Unknown("another process answers at its port".to_owned()) }
@@ -263,7 +263,7 @@ async fn accepts(api: &Api, consumer: &Consumer, canary: &Result<Canary, String>
 /// Asks an injector what it would write into a new pod, as the API server does
 /// (`dapr/pkg/injector/service/handler.go`). It keeps nothing of it.
 async fn inject(api: &Api, consumer: &Consumer) -> Reply {
-    let namespace = consumer.name.split('/').next().unwrap_or_default();
+    let namespace = consumer.namespace();
     let annotations = json!({ "dapr.io/enabled": "true", "dapr.io/app-id": "mtls-canary" });
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",

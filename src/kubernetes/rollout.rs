@@ -30,13 +30,12 @@ impl Kubernetes {
         let patches = pods.iter().map(async |pod| {
             let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
             let at = PODS.named(namespace, name);
-            (pod, api.change::<IgnoredAny>(at, Change::Patch, body.as_bytes(), false).await)
+            (namespace, pod, api.change::<IgnoredAny>(at, Change::Patch, body.as_bytes(), false).await)
         });
         let sent: Vec<_> = stream::iter(patches).buffer_unordered(AT_ONCE).collect().await;
         let mut is_said = self.known.nudge_refused || !self.known.unnudged.is_empty();
         let mut reached: BTreeSet<&String> = BTreeSet::new();
-        let is_own = |pod: &str| pod.split_once('/').is_some_and(|(home, _)| home == seen.identity.namespace);
-        for (pod, sent) in sent {
+        for (namespace, pod, sent) in sent {
             match sent {
                 Ok(_) | Err(Failure::Missing { .. }) => {
                     self.known.unnudged.remove(pod);
@@ -47,7 +46,7 @@ impl Kubernetes {
                         (self.tell)(&format!("not allowed to {grant}: mounts refresh in their own time"));
                     }
                     // Why: a right on the pods of one namespace says nothing of another's.
-                    if is_own(pod) {
+                    if namespace == seen.identity.namespace {
                         self.known.nudge_refused = true;
                     } else {
                         self.known.unnudged.insert(pod.clone(), mark.clone());

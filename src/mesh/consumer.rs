@@ -186,6 +186,11 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// The namespace of its pod; the whole name for what is no pod.
+    pub fn namespace(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+
     /// The workload that it belongs to, `shop/deploy/cart`; `None` for what is no pod.
     pub fn workload(&self) -> Option<String> {
         let (namespace, _) = self.name.split_once('/')?;

@@ -181,9 +181,11 @@ impl Observed {
 
     /// The sidecars whose `ConfigMap` is known not to carry what is published: there is nothing to ask them.
     pub fn unserved(&self) -> BTreeSet<String> {
-        let states = self.distribution.proven().map(|_| self.states());
-        let Some(states) = states else { return BTreeSet::new() };
-        let is_unserved = |consumer: &&Consumer| states.get(namespace(consumer)) != Some(&State::Right);
+        if self.distribution.proven().is_none() {
+            return BTreeSet::new();
+        }
+        let states = self.states();
+        let is_unserved = |consumer: &&Consumer| states.get(consumer.namespace()) != Some(&State::Right);
         let readers = self.consumers.iter().filter(|consumer| consumer.reads_copy);
         readers.filter(is_unserved).map(|consumer| consumer.name.clone()).collect()
     }
@@ -208,8 +210,8 @@ impl Observed {
         let wanted = self.wanted();
         let states = distribution.states(&wanted);
         for consumer in self.consumers.iter_mut().filter(|consumer| consumer.reads_copy) {
-            let copy = distribution.copies.get(namespace(consumer));
-            let state = states.get(namespace(consumer));
+            let copy = distribution.copies.get(consumer.namespace());
+            let state = states.get(consumer.namespace());
             consumer.mounts &= state == Some(&State::Right) && copy.is_some_and(|copy| !copy.immutable);
             let unknown = |why: &str| Answer::Unknown(format!("ConfigMap `{DISTRIBUTED}` of its namespace {why}"));
             consumer.held = match (state, copy) {
@@ -228,8 +230,4 @@ impl Observed {
 /// Whether a sidecar mounts its trust anchors.
 pub fn is_of_file_era(consumer: &Consumer) -> bool {
     matches!(consumer.role, Role::Sidecar { era: Era::File, .. })
-}
-
-fn namespace(consumer: &Consumer) -> &str {
-    consumer.name.split_once('/').map_or("", |(namespace, _)| namespace)
 }

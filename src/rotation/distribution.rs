@@ -21,17 +21,12 @@ const STANDSTILL: SignedDuration = SignedDuration::from_secs(60);
 /// is in it stays.
 pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     let source = seen.trust_source.as_ref().filter(|_| goal.is_recorded())?;
-    let mut anchors = seen.published.own_anchors();
-    let is_retired = |anchor| goal.knows(anchor) && !anchors.contains(anchor);
-    let is_right =
-        anchors.iter().all(|anchor| source.anchors.contains(anchor)) && !source.anchors.iter().any(is_retired);
-    if is_right {
-        return None;
-    }
-    let strangers = source.anchors.iter().filter(|anchor| !anchors.contains(anchor) && !goal.knows(anchor));
-    let strangers: Vec<_> = strangers.cloned().collect();
-    anchors.extend(strangers);
-    Some(Move::PublishSource { anchors })
+    let own = seen.published.own_anchors();
+    let strangers = source.anchors.iter().filter(|anchor| !own.contains(anchor) && !goal.knows(anchor));
+    let anchors: Vec<_> = own.iter().chain(strangers).cloned().collect();
+    let lacks = anchors.iter().any(|anchor| !source.anchors.contains(anchor));
+    let has_retired = source.anchors.iter().any(|anchor| !anchors.contains(anchor));
+    (lacks || has_retired).then_some(Move::PublishSource { anchors })
 }
 
 /// The wait for copies that are behind, as long as their distributor is at work.
