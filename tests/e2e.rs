@@ -13,6 +13,8 @@ mod api;
 mod audit;
 #[path = "e2e/authority.rs"]
 mod authority;
+#[path = "e2e/bindings.rs"]
+mod bindings;
 #[path = "e2e/chain.rs"]
 mod chain;
 #[path = "e2e/cuts.rs"]

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::audit::Request;
+use crate::bindings::Bindings;
 use crate::distribution::{Distributor, ROOT_CA};
 use crate::filed::{APPS, FILED, Filed};
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User, certificates};
@@ -61,8 +62,9 @@ fn an_append_waits_for_every_namespace_and_each_mount_then_a_prune_retires_the_o
     assert!(!named.has(&format!("sidecar {FILED}/living-")), "{named}");
     assert_eq!(lab.secret(TRUST_BUNDLE, "issuer.crt"), live, "{named}");
     filed.restart("dying");
-    bind_rights(&lab);
+    let rights = bind_rights(&lab);
     lab.mtls_as(User::Ci, &append()).succeeds();
+    drop(rights);
     assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), live);
     assert_talk(&lab, &filed);
 
@@ -77,18 +79,13 @@ fn an_append_waits_for_every_namespace_and_each_mount_then_a_prune_retires_the_o
     lab.assert_no_failed_call();
 }
 
-/// Gives the CI account what it needs here, and no more.
-fn bind_rights(lab: &Lab) {
-    let to = format!("--serviceaccount={CONTROL_PLANE}:mtls-ci");
-    let name = "mtls-ci-file-era";
-    let bindings = [("clusterrolebinding", "--clusterrole"), ("rolebinding", "--role")];
-    for (kind, role) in bindings {
-        lab.kubectl(&["-n", CONTROL_PLANE, "delete", kind, name, "--ignore-not-found"]);
-        lab.kubectl(&["-n", CONTROL_PLANE, "create", kind, name, &format!("{role}={name}"), &to]);
-    }
+/// What the CI account needs here, and no more.
+fn bind_rights(lab: &Lab) -> Bindings<'_> {
+    let bindings = Bindings::of(lab, "mtls-ci-file-era", &["clusterrole", "role"]);
     let ci = format!("--as=system:serviceaccount:{CONTROL_PLANE}:mtls-ci");
     let may = |verb: &str, what: &str| lab.try_kubectl(&["auth", "can-i", verb, what, "-n", FILED, &ci]).is_ok();
     until(10, "the rights", || may("patch", "pods") && may("watch", &format!("configmaps/{ROOT_CA}")));
+    bindings
 }
 
 /// What is copied into all namespaces.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::bindings::Bindings;
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
 use crate::prunes::PRUNE;
 use crate::rotations::RENEW;
@@ -126,11 +127,7 @@ fn applications_that_hold_older_trust_are_restarted_and_none_the_second_time() {
     lab.mtls(&RENEW).succeeds();
     let apps = ["restart", "-k", "--apps", "--stale", "--yes"];
     lab.mtls_as(User::Ci, &apps).exits(1).says("not allowed to list").says("sets.apps in all namespaces");
-    let binding = "clusterrolebinding/mtls-ci-applications";
-    lab.kubectl(&["delete", binding, "--ignore-not-found"]);
-    let to = format!("--serviceaccount={CONTROL_PLANE}:mtls-ci");
-    let role = "--clusterrole=mtls-ci-applications";
-    lab.kubectl(&["create", "clusterrolebinding", "mtls-ci-applications", role, &to]);
+    let rights = Bindings::of(&lab, "mtls-ci-applications", &["clusterrole"]);
     let ci = format!("--as=system:serviceaccount:{CONTROL_PLANE}:mtls-ci");
     until(10, "the right", || lab.try_kubectl(&["auth", "can-i", "list", "daemonsets.apps", "-A", &ci]).is_ok());
 
@@ -142,7 +139,7 @@ fn applications_that_hold_older_trust_are_restarted_and_none_the_second_time() {
     let mark = lab.mark();
     let run = lab.mtls_as(User::Ci, &apps).succeeds();
     assert!(restarted_apps(&lab, mark).is_empty(), "the second time: {run}");
-    lab.kubectl(&["delete", binding]);
+    drop(rights);
     lab.assert_no_failed_call();
 }
 

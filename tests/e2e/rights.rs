@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::bindings::Bindings;
 use crate::lab::{CONTROL_PLANE, Lab, TRUST_BUNDLE, User};
 use crate::rotations::RENEW;
 use crate::run::Run;
@@ -79,29 +80,30 @@ fn without_nodes(lab: &Lab, right: &Right, give_back: &dyn Fn()) -> String {
 }
 
 /// The rights to fence Sentry, which the CI account does not need; gone when dropped.
-struct FenceRights<'a>(&'a Lab);
+struct FenceRights<'a> {
+    lab: &'a Lab,
+    _bindings: Bindings<'a>,
+}
 
 impl<'a> FenceRights<'a> {
     const NAME: &'static str = "mtls-ci-fence";
+    const KINDS: [&'static str; 2] = ["role", "clusterrole"];
 
     fn grant(lab: &'a Lab) -> Self {
-        let rules = [("Role", "roles", "get,patch,escalate"), ("ClusterRole", "subjectaccessreviews", "create")];
-        for (kind, resource, verbs) in rules {
-            let (role, binding) = (kind.to_lowercase(), format!("{}binding", kind.to_lowercase()));
+        let rules = [("roles", "get,patch,escalate"), ("subjectaccessreviews", "create")];
+        for (kind, (resource, verbs)) in Self::KINDS.into_iter().zip(rules) {
             let (verbs, resource) = (format!("--verb={verbs}"), format!("--resource={resource}"));
-            lab.kubectl(&["-n", CONTROL_PLANE, "create", &role, Self::NAME, &verbs, &resource]);
-            let (of, to) = (format!("--{role}={}", Self::NAME), format!("--serviceaccount={CONTROL_PLANE}:mtls-ci"));
-            lab.kubectl(&["-n", CONTROL_PLANE, "create", &binding, Self::NAME, &of, &to]);
+            lab.kubectl(&["-n", CONTROL_PLANE, "create", kind, Self::NAME, &verbs, &resource]);
         }
-        Self(lab)
+        Self { lab, _bindings: Bindings::of(lab, Self::NAME, &Self::KINDS) }
     }
 }
 
 impl Drop for FenceRights<'_> {
     fn drop(&mut self) {
-        let kinds = "role,rolebinding,clusterrole,clusterrolebinding";
         // What fails here must not hide why a test has failed.
-        let _ = self.0.try_kubectl(&["-n", CONTROL_PLANE, "delete", kinds, Self::NAME, "--ignore-not-found"]);
+        let kinds = Self::KINDS.join(",");
+        let _ = self.lab.try_kubectl(&["-n", CONTROL_PLANE, "delete", &kinds, Self::NAME, "--ignore-not-found"]);
     }
 }
 
