@@ -1,8 +1,8 @@
 //! Rotations that are killed and then taken back: the previous issuer signs, anchors stay, and no call fails.
 
-use crate::cuts::APPEND_IN_PHASES;
+use crate::cuts::{APPEND, APPEND_IN_PHASES};
 use crate::lab::{Lab, TRUST_BUNDLE, User, certificates};
-use crate::proxy::{Fault, Loss, Proxy};
+use crate::proxy::{Fault, Proxy};
 use crate::rotations::RENEW;
 
 const ABORT: [&str; 4] = ["renew-certificate", "-k", "--abort", "--yes"];
@@ -34,14 +34,27 @@ fn killed_at_any_write_an_append_is_taken_back() {
     for (kind, nth) in UP_TO_THE_TRUST.into_iter().chain([("pods", 1), ("roles", 2)]) {
         is_taken_back(&lab, &proxy, kind, nth, &APPEND_IN_PHASES);
     }
-    let issuer = lab.secret(TRUST_BUNDLE, "issuer.crt");
-    proxy.lose_each(&lab, Loss::Unavailable, 8, &APPEND_IN_PHASES).exits(4);
     lab.restart_app("server");
     lab.restart_app("client");
-    proxy.break_at(&lab, Fault::KillAfter, "secrets", &APPEND_IN_PHASES);
-    assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "it was not killed after the switch");
-    lab.restart_app("server");
-    is_aborted(&lab, &issuer);
+    lab.assert_no_failed_call();
+}
+
+/// Everybody holds both roots by then, so that either issuer is accepted by all.
+#[test]
+#[ignore = "needs the lab"]
+fn killed_at_any_write_behind_its_switch_an_append_is_taken_back() {
+    let lab = Lab::calm(5);
+    let proxy = Proxy::start(&lab, User::ClusterAdmin);
+    for (kind, nth) in [("secrets", 1), ("events", 1), ("pods", 1), ("secrets", 2)] {
+        let issuer = lab.secret(TRUST_BUNDLE, "issuer.crt");
+        proxy.break_at_nth(&lab, Fault::KillBefore, "secrets", 3, &APPEND);
+        lab.follow_new_pods();
+        assert_eq!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "it was killed behind its switch");
+        lab.let_lock_run_out();
+        let run = proxy.break_at_nth(&lab, Fault::KillAfter, kind, nth, &APPEND);
+        assert_ne!(lab.secret(TRUST_BUNDLE, "issuer.crt"), issuer, "it was killed before its switch: {run}");
+        is_aborted(&lab, &issuer);
+    }
     lab.restart_app("client");
     lab.restart_app("server");
     lab.assert_no_failed_call();

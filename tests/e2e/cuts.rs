@@ -10,7 +10,7 @@ use crate::prunes::PRUNE;
 use crate::rotations::RENEW;
 
 /// An append that restarts whatever it needs to.
-const APPEND: [&str; 8] =
+pub const APPEND: [&str; 8] =
     ["renew-certificate", "-k", "--valid-until", "90", "--strategy", "append", "--restart=all", "--yes"];
 
 /// An append that waits until somebody else has restarted the applications.
@@ -43,18 +43,21 @@ fn killed_after_each_of_its_writes_an_append_completes_and_restarts_nothing_twic
 #[ignore = "needs the lab"]
 fn where_each_answer_is_lost_an_append_and_a_prune_complete() {
     let lab = Lab::calm(1);
-    let (before, proxy) = (lab.anchors(), Proxy::start(&lab, User::ClusterAdmin));
-    proxy.lose_each(&lab, Loss::Cut, 15, &APPEND).succeeds();
-    lab.follow_new_pods();
-    assert_eq!((lab.record_status().as_str(), lab.anchors()), ("done", before + 1));
-    lab.assert_no_failed_call();
-    lab.mtls(&["restart", "-k", "--apps", "--yes"]).succeeds();
-    lab.follow_new_pods();
-    proxy.lose_each(&lab, Loss::Unavailable, 10, &PRUNE).succeeds();
-    assert_eq!((lab.record_status().as_str(), lab.anchors()), ("done", 1));
-    lab.until_unfenced();
-    lab.restart_app("server");
-    lab.assert_no_failed_call();
+    let proxy = Proxy::start(&lab, User::ClusterAdmin);
+    for (of_append, of_prune) in [(Loss::Cut, Loss::Unavailable), (Loss::Unavailable, Loss::Cut)] {
+        let before = lab.anchors();
+        proxy.lose_each(&lab, of_append, 15, &APPEND).succeeds();
+        lab.follow_new_pods();
+        assert_eq!((lab.record_status().as_str(), lab.anchors()), ("done", before + 1));
+        lab.assert_no_failed_call();
+        lab.mtls(&["restart", "-k", "--apps", "--yes"]).succeeds();
+        lab.follow_new_pods();
+        proxy.lose_each(&lab, of_prune, 10, &PRUNE).succeeds();
+        assert_eq!((lab.record_status().as_str(), lab.anchors()), ("done", 1));
+        lab.until_unfenced();
+        lab.restart_app("server");
+        lab.assert_no_failed_call();
+    }
 }
 
 /// An abort puts back what went, so that each round begins where the one before it began. The last ones go on.
