@@ -285,4 +285,9 @@ impl Model {
     pub fn steps(&self) -> u64 {
         self.steps
     }
+
+    /// Whether the run came as far as the write that was to be cut.
+    pub fn has_cut(&self) -> bool {
+        self.cut.is_some_and(|(at, _)| self.steps > at)
+    }
 }
