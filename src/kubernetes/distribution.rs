@@ -2,7 +2,8 @@
 //!
 //! # Why
 //! A distributor that is asked how far it is says that all is well (dapr-facts §12): only the copies tell. The WATCH
-//! begins where the LIST ended, and what it brings is taken at each look, so that minutes of waiting cost no request.
+//! begins where the LIST ended, and what it brings is taken at each look, so that a wait during which copies come costs no
+//! request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -177,6 +178,8 @@ impl Kubernetes {
             return;
         }
         copies.asked = Some(now);
+        // Why: a proxy may keep a WATCH open that has died behind it; the next look lists, and begins another.
+        copies.events = None;
         let trouble = match copies.distribution.distributor() {
             Some(Distributor::TrustManager(bundle)) => trust_manager(api, bundle).await,
             Some(Distributor::Operator) => {

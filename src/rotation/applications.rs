@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::next::{Limits, Step, blocker, holds_target, is_restarted, trusts_its_server};
 use super::{Goal, Move, Need};
-use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role, Workload};
+use crate::mesh::{Anchors, Answer, Consumer, DISTRIBUTED, Observed, Phase, Role, Workload};
 
 /// An application that is not restarted, though it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +118,8 @@ struct Pods<'a> {
     stale: Option<&'a Consumer>,
     /// One that asks for a sidecar and has none.
     bare: Option<&'a Consumer>,
+    /// One that mounts a copy which is not right, as its successor would.
+    unserved: Option<&'a Consumer>,
 }
 
 fn states<'a>(goal: &Goal, seen: &'a Observed) -> Vec<(&'a Workload, State)> {
@@ -126,6 +128,7 @@ fn states<'a>(goal: &Goal, seen: &'a Observed) -> Vec<(&'a Workload, State)> {
     }
     let root = goal.target.root();
     let stays = |pod: &&Consumer| pod.phase != Phase::Terminating && !pod.role.is_control_plane();
+    let unserved = seen.unserved();
     let mut pods: HashMap<String, Pods> = HashMap::new();
     for pod in seen.consumers.iter().filter(stays) {
         let Some(workload) = pod.workload() else { continue };
@@ -134,6 +137,9 @@ fn states<'a>(goal: &Goal, seen: &'a Observed) -> Vec<(&'a Workload, State)> {
         let older = |held: &Anchors| root.is_some_and(|root| !held.contains(root));
         if pod.held.proven().is_some_and(older) || pod.holds == Answer::Proven(false) {
             pods.stale.get_or_insert(pod);
+        }
+        if unserved.contains(&pod.name) {
+            pods.unserved.get_or_insert(pod);
         }
     }
     for pod in seen.uninjected.iter().filter(stays) {
@@ -169,7 +175,11 @@ fn state(goal: &Goal, seen: &Observed, workload: &Workload, pods: &Pods) -> Stat
         }
         (true, Some(_)) => true,
     };
-    match blocker(goal, workload) {
+    let in_vain = || {
+        let why = pods.unserved?.held.why_not().unwrap_or_else(|| format!("ConfigMap `{DISTRIBUTED}` is not right"));
+        Some(format!("{why}, and new pods would mount the same: restart it once that is mended"))
+    };
+    match blocker(goal, workload).or_else(in_vain) {
         _ if !is_due => State::Fine,
         Some(why) => State::Blocked(why),
         None => State::Due,

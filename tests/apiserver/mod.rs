@@ -80,6 +80,8 @@ struct State {
     alive: Vec<(String, Alive)>,
     /// Who watches the copies of the file era.
     watchers: Vec<UnboundedSender<String>>,
+    /// Whose connection stays open and brings nothing any more.
+    deaf: Vec<UnboundedSender<String>>,
 }
 
 type Alive = fn(&mut Value, Timestamp);
@@ -239,6 +241,12 @@ impl ApiServer {
         self.state.lock().unwrap().watchers.push(sender);
         let lines = receiver.map(|line| Ok::<_, std::io::Error>(Frame::data(line.into_bytes().into())));
         Response::new(StreamBody::new(lines).map_err(Into::into).boxed_unsync())
+    }
+
+    /// Whoever watches now hears nothing any more, as behind a proxy whose own connection has died.
+    pub fn deafen(&self) {
+        let State { watchers, deaf, .. } = &mut *self.state.lock().unwrap();
+        deaf.append(watchers);
     }
 
     fn note(&self, seen: &Seen) -> Option<Fault> {

@@ -1,6 +1,7 @@
 //! Sidecars that mount their trust anchors, copied into one namespace after the other.
 
 use mtls::mesh::Era;
+use mtls::rotation::{Outcome, blocked};
 
 use super::model::Topology;
 use super::*;
@@ -61,6 +62,23 @@ fn a_wave_waits_for_the_copies_that_new_pods_mount() {
         assert!(is_switched(&mesh));
         assert_eq!(mesh.restarts(), [1, 1], "each once, and not in vain");
     }
+}
+
+#[test]
+fn whoever_would_mount_the_same_again_is_named_and_not_restarted() {
+    let mut mesh = of_files(75, Watcher::Dead, true);
+    mesh.copies.stuck = true;
+    rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
+    let mut restart = |stuck: bool| {
+        mesh.copies.stuck = stuck;
+        let (goal, ended) = block_on(model::restart(&mut mesh, Scope::All)).unwrap();
+        assert!(matches!(ended.outcome, Outcome::Done(_)), "{:?}", ended.outcome);
+        (blocked(&goal, &ended.seen), mesh.restarts())
+    };
+    let (named, restarts) = restart(true);
+    assert_eq!((named.len(), restarts), (2, vec![0, 0]), "{named:?}");
+    assert!(named.iter().all(|it| it.why.contains("does not carry what is published yet")), "{named:?}");
+    assert_eq!(restart(false), (vec![], vec![1, 1]));
 }
 
 #[test]
