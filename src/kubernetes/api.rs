@@ -1,6 +1,5 @@
 //! One request to the API server: bounded in time, retried where that is safe, and never ambiguous about its outcome.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,101 +20,8 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
+use super::resource::At;
 use super::transport::Transport;
-
-/// How a request is to be understood: a kind of object.
-#[derive(Clone, Copy, Debug)]
-pub struct Resource {
-    api: &'static str,
-    plural: &'static str,
-}
-
-macro_rules! resources {
-    ($($name:ident = $api:literal $plural:literal;)*) => {
-        $(#[doc = concat!("`", $plural, "` of `", $api, "`.")]
-        pub const $name: Resource = Resource { api: $api, plural: $plural };)*
-    };
-}
-
-resources! {
-    SECRETS = "api/v1" "secrets";
-    CONFIG_MAPS = "api/v1" "configmaps";
-    PODS = "api/v1" "pods";
-    NODES = "api/v1" "nodes";
-    EVENTS = "api/v1" "events";
-    DEPLOYMENTS = "apis/apps/v1" "deployments";
-    STATEFUL_SETS = "apis/apps/v1" "statefulsets";
-    DAEMON_SETS = "apis/apps/v1" "daemonsets";
-    ROLES = "apis/rbac.authorization.k8s.io/v1" "roles";
-    LEASES = "apis/coordination.k8s.io/v1" "leases";
-    CONFIGURATIONS = "apis/dapr.io/v1alpha1" "configurations";
-    WEBHOOKS = "apis/admissionregistration.k8s.io/v1" "mutatingwebhookconfigurations";
-    DEFINITIONS = "apis/apiextensions.k8s.io/v1" "customresourcedefinitions";
-    BUNDLES = "apis/trust.cert-manager.io/v1alpha1" "bundles";
-    ACCESS_REVIEWS = "apis/authorization.k8s.io/v1" "subjectaccessreviews";
-    SELF_REVIEWS = "apis/authentication.k8s.io/v1" "selfsubjectreviews";
-}
-
-impl Resource {
-    /// One object.
-    pub fn named<'a>(&self, namespace: &'a str, name: &'a str) -> At<'a> {
-        At { resource: *self, namespace: Some(namespace), name: Some(name) }
-    }
-
-    /// The objects of a namespace; `None`: of all.
-    pub fn within<'a>(&self, namespace: Option<&'a str>) -> At<'a> {
-        At { resource: *self, namespace, name: None }
-    }
-
-    /// One object that stands in no namespace.
-    pub fn cluster<'a>(&self, name: &'a str) -> At<'a> {
-        At { resource: *self, namespace: None, name: Some(name) }
-    }
-}
-
-/// Where a request goes.
-#[derive(Clone, Copy, Debug)]
-pub struct At<'a> {
-    resource: Resource,
-    namespace: Option<&'a str>,
-    name: Option<&'a str>,
-}
-
-impl At<'_> {
-    fn path(&self, query: &str) -> String {
-        let mut path = format!("/{}", self.resource.api);
-        if let Some(namespace) = self.namespace {
-            let _ = write!(path, "/namespaces/{namespace}");
-        }
-        let _ = write!(path, "/{}", self.resource.plural);
-        if let Some(name) = self.name {
-            let _ = write!(path, "/{name}");
-        }
-        if !query.is_empty() {
-            let _ = write!(path, "?{query}");
-        }
-        path
-    }
-
-    /// The right that is needed, in the words of a Role: `get secrets/dapr-trust-bundle in namespace dapr-system`.
-    pub fn grant(&self, verb: &str) -> String {
-        let mut grant = format!("{verb} {}", self.resource.plural);
-        if let Some((group, _)) = self.resource.api.strip_prefix("apis/").and_then(|api| api.split_once('/')) {
-            let _ = write!(grant, ".{group}");
-        }
-        if let Some(name) = self.name {
-            let _ = write!(grant, "/{name}");
-        }
-        match self.namespace {
-            Some(namespace) => {
-                let _ = write!(grant, " in namespace {namespace}");
-            }
-            None if self.name.is_none() => grant.push_str(" in all namespaces"),
-            None => {}
-        }
-        grant
-    }
-}
 
 /// What changes an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,10 +163,10 @@ impl Api {
     /// A list may come compressed, as kubectl's do: 10,000 copies of a trust bundle are 23 MB, or 0.7. One object is
     /// small, and a Secret would leave its content in the decoder's buffers.
     pub async fn read<T: DeserializeOwned>(&self, at: At<'_>, query: &str, accept: &str) -> Result<T, Failure> {
-        let grant = at.grant(if at.name.is_some() { "get" } else { "list" });
+        let grant = at.grant(if at.is_one() { "get" } else { "list" });
         let path = at.path(query);
         let headers = [(ACCEPT, accept), (ACCEPT_ENCODING, GZIP)];
-        let headers = if at.name.is_some() { &headers[..1] } else { &headers };
+        let headers = if at.is_one() { &headers[..1] } else { &headers };
         let call = Call { method: Method::GET, path: &path, headers, body: &[] };
         let started = Instant::now();
         let mut tries = 1;
@@ -309,7 +215,7 @@ impl Api {
         dry: &str,
         effort: Effort,
     ) -> Result<T, Failure> {
-        let at_path = if change == Change::Create { At { name: None, ..at } } else { at };
+        let at_path = if change == Change::Create { at.all() } else { at };
         let grant = at.grant(change.verb());
         let path = at_path.path(&format!("fieldManager={}{dry}", super::names::MANAGER));
         let headers = &[(ACCEPT, JSON), (CONTENT_TYPE, change.content_type())];
@@ -458,6 +364,7 @@ mod tests {
     use http::Response;
     use serde_json::Value;
 
+    use super::super::resource::{PODS, SECRETS};
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
 
-use super::api::{Api, DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS};
+use super::api::Api;
 use super::control_plane::described;
 use super::failure::Failure;
 use super::pages::{Select, pages};
+use super::resource::{DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS};
 use super::wire;
 use crate::mesh::{Consumer, Phase, Workload, WorkloadKind};
 

@@ -10,8 +10,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::Deserialize;
 
-use super::api::{Api, Change, SELF_REVIEWS};
+use super::api::{Api, Change};
 use super::failure::credentials;
+use super::resource::SELF_REVIEWS;
 use super::transport::Transport;
 use crate::error::Error;
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::api::{Api, PODS};
+use super::api::Api;
 use super::failure::Failure;
 use super::find::version;
 use super::names;
 use super::pages::{Select, pages};
+use super::resource::PODS;
 use super::wire::{Container, ContainerStatus, List, Pod, VolumeMount};
 use crate::mesh::{Anchors, Answer, Consumer, DISTRIBUTED, Era, Phase, Role};
 use crate::pki::{Certificate, read_as_go};

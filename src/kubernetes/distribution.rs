@@ -16,12 +16,13 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::WatchEvent;
 use zeroize::Zeroizing;
 
-use super::api::{Api, BUNDLES, CONFIG_MAPS, LEASES, SECRETS};
+use super::api::Api;
 use super::consumers::Interned;
 use super::failure::Failure;
 use super::observe::optional;
 use super::pages::{Select, pages};
 use super::published::Secret;
+use super::resource::{BUNDLES, CONFIG_MAPS, LEASES, SECRETS};
 use super::wire::{Bundle, DistributedMap, Lease, List};
 use super::write::{Fields, last_writer, send};
 use super::{Kubernetes, names};

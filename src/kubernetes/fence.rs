@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::api::{ACCESS_REVIEWS, Api, At, CONFIG_MAPS, Change, ROLES, SECRETS};
+use super::api::{Api, Change};
 use super::failure::Failure;
 use super::observe::optional;
 use super::published::published;
+use super::resource::{ACCESS_REVIEWS, At, CONFIG_MAPS, ROLES, SECRETS};
 use super::wire::Role;
 use super::{Kubernetes, names};
 use crate::error::{Error, Kind};

@@ -1,8 +1,9 @@
 //! Finds the control plane, and reads from its Deployments what they are told by their arguments.
 
-use super::api::{Api, DEPLOYMENTS};
+use super::api::Api;
 use super::failure::Failure;
 use super::names;
+use super::resource::DEPLOYMENTS;
 use super::wire::{List, Workload};
 use crate::error::Error;
 use crate::mesh::Denied;

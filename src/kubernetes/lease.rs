@@ -11,9 +11,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::api::{Api, Change, LEASES};
+use super::api::{Api, Change};
 use super::failure::Failure;
 use super::names;
+use super::resource::LEASES;
 use crate::error::{Error, Kind};
 use crate::interrupt::Interrupts;
 

@@ -20,6 +20,7 @@ mod pages;
 mod probe;
 mod published;
 mod record;
+mod resource;
 mod rest;
 mod rollout;
 mod transport;

@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::api::{METADATA_ONLY, NODES};
+use super::api::METADATA_ONLY;
+use super::resource::NODES;
 use super::wire::MetadataOnly;
 use super::{Kubernetes, names};
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::api::{Change, EVENTS};
+use super::api::Change;
+use super::resource::EVENTS;
 use super::wire::Meta;
 use super::{Kubernetes, names};
 use crate::mesh::Observed;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 
-use super::api::{Api, CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
+use super::api::Api;
 use super::ca_bundles::ca_bundles;
 use super::consumers::{self, Sidecar, of_mesh};
 use super::control_plane::{fence, settings, workloads};
@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::find::{Found, find, version};
 use super::probe::probe;
 use super::published::{ConfigMap, Secret, published};
+use super::resource::{CONFIG_MAPS, CONFIGURATIONS, DEFINITIONS, ROLES, SECRETS, STATEFUL_SETS, WEBHOOKS};
 use super::wire::{self, Configuration, Definition, List, Pod, WebhookConfiguration, Workload};
 use super::{Known, Kubernetes, Writing, applications, distribution, names, owners, record};
 use crate::error::Error;

@@ -9,11 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::api::{Api, METADATA_OF_LIST, SECRETS};
+use super::api::{Api, METADATA_OF_LIST};
 use super::failure::Failure;
 use super::find::Sentry;
 use super::names;
 use super::published::{ConfigMap, Secret};
+use super::resource::SECRETS;
 use super::wire::{List, Meta, MetadataOnly};
 use crate::mesh::Owner;
 

@@ -2,8 +2,9 @@
 
 use serde::de::DeserializeOwned;
 
-use super::api::{Api, At};
+use super::api::Api;
 use super::failure::Failure;
+use super::resource::At;
 use super::wire::List;
 
 /// Objects a page: 250 pods are about 3 MB of JSON.

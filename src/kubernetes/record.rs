@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::api::{Api, Change, SECRETS};
+use super::api::{Api, Change};
 use super::failure::Failure;
 use super::names;
 use super::observe::optional;
 use super::published::Secret;
+use super::resource::SECRETS;
 use crate::error::Error;
 use crate::rotation::{Record, RecordData};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Kubernetes;
-use super::api::{DEPLOYMENTS, PODS};
 use super::nodes::{LONGEST, REFRESHED};
+use super::resource::{DEPLOYMENTS, PODS};
 use crate::error::{Error, Kind};
 use crate::mesh::{Observed, Phase, Role};
 use crate::rotation::Need;

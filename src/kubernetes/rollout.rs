@@ -8,10 +8,11 @@ use jiff::SignedDuration;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::api::{Change, DAEMON_SETS, DEPLOYMENTS, PODS, STATEFUL_SETS};
+use super::api::Change;
 use super::failure::Failure;
 use super::nodes::REFRESHED;
 use super::observe::is_muted;
+use super::resource::{DAEMON_SETS, DEPLOYMENTS, PODS, STATEFUL_SETS};
 use super::{Kubernetes, names};
 use crate::error::Error;
 use crate::mesh::{Consumer, Nudge, Observed, Workload, WorkloadKind};

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::api::{Api, At, CONFIG_MAPS, Change, SECRETS};
+use super::api::{Api, Change};
 use super::distribution::source_write;
 use super::failure::Failure;
 use super::fence::GIVE_BACK;
@@ -23,6 +23,7 @@ use super::find::Sentry;
 use super::note::Note;
 use super::observe::optional;
 use super::published::{ConfigMap, Secret};
+use super::resource::{At, CONFIG_MAPS, SECRETS};
 use super::wire::Meta;
 use super::{Kubernetes, names};
 use crate::error::Error;
