@@ -180,6 +180,15 @@ fn a_record_that_vanished_at_any_write_costs_no_call_and_no_ca() {
 }
 
 #[test]
+fn a_run_does_not_fight_with_whoever_puts_the_former_ca_back() {
+    let mut mesh = Model::new(76, 365, Watcher::Alive);
+    (mesh.put_back, mesh.broken) = (Some(mesh.secret.clone()), true);
+    let why = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err().to_string();
+    assert!(why.contains("Stuck") && why.contains("what was published is not what is read back"), "{why}");
+    assert!(mesh.writes < 16, "{} writes", mesh.writes);
+}
+
+#[test]
 fn an_abort_after_the_switch_puts_the_issuer_back_and_keeps_the_anchors() {
     for watcher in [Watcher::Alive, Watcher::Dead] {
         let mut mesh = Model::new(7, 365, watcher);

@@ -3,6 +3,8 @@
 //! # Why
 //! A nudge can hurt nobody and should follow what was published at once, so it is made before the next look.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::distribution::{Pace, Progress};
@@ -86,21 +88,19 @@ struct Made {
     moves: usize,
     services: Vec<String>,
     applications: Vec<String>,
-    last: String,
-    repeated: usize,
+    publications: BTreeMap<String, usize>,
 }
 
-/// How often the same publication may be made in a row, or an application be restarted. Somebody may undo it once or
-/// twice; more is a fight, or an object that does not come back as it was written.
+/// How often the same publication may be made, or an application be restarted. Somebody may undo it once or twice; more
+/// is a fight, or an object that does not come back as it was written.
 const SAME: usize = 3;
 
 impl Made {
-    /// How often this publication has been made in a row, with this one.
+    /// How often this publication has been made, with this one.
     fn again(&mut self, step: &Move) -> usize {
-        let name = step.to_string();
-        self.repeated = if name == self.last { self.repeated + 1 } else { 1 };
-        self.last = name;
-        self.repeated
+        let count = self.publications.entry(step.to_string()).or_default();
+        *count += 1;
+        *count
     }
 
     /// An application of this wave that has been restarted often enough.

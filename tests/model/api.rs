@@ -225,6 +225,11 @@ impl Mesh for Model {
         if self.invents_after == Some(here) {
             self.invent();
         }
+        if let (Move::PublishIssuer { .. }, Some(before)) = (step, self.put_back.clone()) {
+            self.config_map = before.trust.anchors().to_vec();
+            self.secret = before;
+            self.versions = (self.versions.0 + 1, self.versions.1 + 1);
+        }
         self.shake_hands();
         let cut = cut.filter(|cut| cut.fails());
         cut.map_or(Ok(()), |cut| Err(Error::failed(format!("cut at a move: {cut:?}"))))

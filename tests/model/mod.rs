@@ -119,6 +119,8 @@ pub struct Model {
     locked: bool,
     killed: bool,
     versions: (u64, u64),
+    /// What somebody puts back whenever the issuer is switched.
+    pub put_back: Option<Trio>,
     written: Timestamp,
     map_written: Timestamp,
     rollouts: Vec<(Timestamp, String)>,
@@ -230,6 +232,7 @@ impl Model {
             locked: false,
             killed: false,
             versions: (1, 1),
+            put_back: None,
             written: now,
             map_written: now,
             rollouts: Vec::new(),
