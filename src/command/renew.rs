@@ -202,9 +202,9 @@ async fn force<M: Mesh>(
 ) -> Result<Observed, Error> {
     let seen = look_again(mesh, goal, seen).await?;
     before::force(goal, count, &seen, ui).map_err(|found| {
-        let one = "one of them may not break: whatever is born later depends on it";
+        let one = "one of them stands for more than itself, and no `--force` passes over it";
         let why = if found.len() > count { format!("`--force={count}` allows {count}") } else { one.to_owned() };
-        Error::failed(format!("{} would refuse the new chain, named above; {why}", found.len()))
+        Error::failed(format!("{} may refuse the new chain, named above; {why}", found.len()))
             .hint("restart those that are named, or let the command do it: `--restart=all`")
     })?;
     if goal.allowed.is_empty() {
@@ -399,7 +399,10 @@ fn waiting(args: &RenewArgs, goal: &Goal, ended: &Run, breaks: &[Break], ui: &Ui
     if breaks.iter().any(|held_back| !held_back.may_be_allowed) {
         return Err(error);
     }
-    Err(error.hint(format!("`--force={}` switches now: those that are named then refuse calls", left.len())))
+    Err(error.hint(format!(
+        "`--force={}` switches now: those that are named then refuse calls, unless they were given the new root by then",
+        left.len()
+    )))
 }
 
 /// Errors if somebody who is left behind keeps the run from being finished.

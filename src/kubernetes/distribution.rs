@@ -39,6 +39,8 @@ pub struct Copies {
     /// Up to where they were seen.
     version: String,
     events: Option<Events>,
+    /// When they were last listed.
+    listed: Timestamp,
     /// When a distributor that stands still was last looked into.
     asked: Option<Timestamp>,
 }
@@ -64,6 +66,17 @@ impl Copies {
         Answer::Proven(Arc::clone(&self.distribution))
     }
 
+    /// Whether a WATCH goes on that has brought no change for long: a proxy may keep one open that has died behind it.
+    pub fn is_silent(&self, now: Timestamp) -> bool {
+        self.events.is_some() && now.duration_since(self.listed.max(self.distribution.moved)) >= IDLE
+    }
+
+    /// Lists the copies again, and begins another WATCH.
+    pub async fn look_afresh(&mut self, api: &Api, interned: &mut Interned) -> Answer<Arc<Distribution>> {
+        self.events = None;
+        self.look(api, true, interned).await
+    }
+
     async fn list(&mut self, api: &Api, interned: &mut Interned) -> Result<(), Failure> {
         let listed = pages(api, CONFIG_MAPS.within(None), Select::Field(FIELD), |map: DistributedMap| {
             Some((map.metadata.namespace.clone(), copy(&map, Timestamp::MAX, interned)))
@@ -81,6 +94,7 @@ impl Copies {
             copy.since = same.map_or(now, |known| known.since);
         }
         let moved = if has_moved { now } else { before.moved };
+        self.listed = now;
         self.distribution = Arc::new(Distribution { copies, moved, trouble: before.trouble.clone() });
         self.version = listed.version;
         Ok(())
@@ -179,8 +193,6 @@ impl Kubernetes {
             return;
         }
         copies.asked = Some(now);
-        // Why: a proxy may keep a WATCH open that has died behind it; the next look lists, and begins another.
-        copies.events = None;
         let trouble = match copies.distribution.distributor() {
             Some(Distributor::TrustManager(bundle)) => trust_manager(api, bundle).await,
             Some(Distributor::Operator) => {

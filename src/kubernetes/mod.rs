@@ -82,6 +82,8 @@ pub struct Kubernetes {
 struct Known {
     found: Option<Found>,
     settings: Option<Settings>,
+    /// Why the settings are Dapr's defaults, where they may not be read.
+    unset: Option<Denied>,
     control_plane: ControlPlane,
     fence: Fence,
     caller: Option<String>,

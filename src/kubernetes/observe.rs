@@ -82,6 +82,10 @@ impl Kubernetes {
         if need.distribution && (follows || is_there) {
             let Known { copies, interned, .. } = &mut self.known;
             observed.distribution = copies.look(&self.connection.api, follows, interned).await;
+            let waits = !observed.behind().is_empty() || !observed.unserved().is_empty();
+            if waits && copies.is_silent(observed.now) {
+                observed.distribution = copies.look_afresh(&self.connection.api, interned).await;
+            }
             if matches!(observed.distribution, Answer::Forbidden(_)) && !is_there {
                 observed.distribution = Answer::NotAsked;
             }
@@ -177,9 +181,11 @@ impl Kubernetes {
             None => None,
         };
         if let Some(read) = objects.configuration {
-            let read = allowed(read, "the mTLS settings, so that Dapr's defaults are assumed", denied)?;
-            known.settings = Some(settings(&read.flatten().unwrap_or_default()));
+            let mut unset = Vec::new();
+            let read = allowed(read, "the mTLS settings, so that Dapr's defaults are assumed", &mut unset)?;
+            (known.settings, known.unset) = (Some(settings(&read.flatten().unwrap_or_default())), unset.pop());
         }
+        denied.extend(known.unset.clone());
         if let Some(list) = objects.stateful_sets {
             let list = allowed(list, "the placement and scheduler services", denied)?;
             let sets = list.map(|list| list.items).unwrap_or_default();

@@ -33,7 +33,8 @@ impl Goal {
         let root = published.root().ok_or(NothingToRetire::NoRoot)?.clone();
         let mut target = published.clone();
         target.issuer.chain = below(&published.issuer.chain, &root).to_vec();
-        let stays = |anchor: &&Certificate| is_foreign(anchor, &root, seen, record);
+        let own = || [&root].into_iter().chain(record.into_iter().flat_map(Record::roots));
+        let stays = |anchor: &&Certificate| is_foreign(anchor, own(), seen);
         let foreign = published.trust.anchors().iter().filter(|anchor| **anchor != root).filter(stays).cloned();
         let staying: Vec<Certificate> = [root.clone()].into_iter().chain(foreign).collect();
         if staying.len() == seen.published.anchors.len() && target.issuer.chain == published.issuer.chain {
@@ -58,13 +59,12 @@ impl Goal {
     }
 }
 
-/// Whether an anchor lives and is not known to have been a root of this mesh, nor has the key of one: it is another one's,
-/// or an external CA's. It stays, and stands for somebody who cannot be seen.
-fn is_foreign(anchor: &Certificate, root: &Certificate, seen: &Observed, record: Option<&Record>) -> bool {
+/// Whether an anchor lives and is not known to have been a root of this mesh, as `own` were, nor has the key of one: it is
+/// another one's, or an external CA's. It stays, and stands for somebody who cannot be seen.
+fn is_foreign<'a>(anchor: &Certificate, own: impl Iterator<Item = &'a Certificate>, seen: &'a Observed) -> bool {
     let published = &seen.published;
     let noted = published.anchors.iter().filter(|anchor| published.noted_roots.contains(&anchor.fingerprint()));
-    let recorded = record.into_iter().flat_map(Record::roots);
-    let was_ours = [root].into_iter().chain(noted).chain(recorded).any(|own| own.spki_der() == anchor.spki_der())
+    let was_ours = own.chain(noted).any(|own| own.spki_der() == anchor.spki_der())
         || seen.until(&published.chain, std::slice::from_ref(anchor), Profile::Spiffe).is_ok();
     !was_ours && !anchor.is_expired(seen.now)
 }
@@ -78,7 +78,7 @@ pub(super) fn unready(goal: &Goal, seen: &Observed) -> Vec<Break> {
     let mut found: Vec<Break> = seen.consumers.iter().filter_map(obstacle).collect();
     found.extend(unseen(seen).iter().filter_map(obstacle));
     found.extend(distribution::behind(seen));
-    found.extend(outsiders(goal, seen));
+    found.extend(outsiders_of_prune(goal, seen));
     found.extend(conditions(seen));
     found
 }
@@ -138,9 +138,40 @@ fn former_svid(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Brea
     }
 }
 
+/// The outsiders of a prune: each anchor that stays without being the root in use, and each that goes without being one
+/// that a mesh makes for itself.
+fn outsiders_of_prune(goal: &Goal, seen: &Observed) -> Vec<Break> {
+    let bundle = goal.staying(seen);
+    let others = seen.published.anchors.iter().filter(|anchor| Some(*anchor) != goal.target.root());
+    outsiders(
+        seen,
+        others.filter(|anchor| !anchor.is_expired(seen.now)).filter_map(|anchor| {
+            if bundle.contains(anchor.fingerprint()) {
+                Some((FOREIGN, anchor))
+            } else {
+                (!is_minted(anchor, &seen.identity.trust_domain)).then_some(("trust anchor of an external CA", anchor))
+            }
+        }),
+    )
+}
+
+/// The outsiders of an append's switch, who were given the old root and must be given the new one by whoever runs them.
+pub(super) fn outsiders_of_append(goal: &Goal, seen: &Observed) -> Vec<Break> {
+    let own = || {
+        let before = goal.previous.iter().flat_map(|previous| previous.root().into_iter().chain(previous.last_root()));
+        before.chain(goal.target.root())
+    };
+    let foreign = seen.published.anchors.iter().filter(|anchor| is_foreign(anchor, own(), seen));
+    let mut found = outsiders(seen, foreign.map(|anchor| (FOREIGN, anchor)));
+    found.extend(hidden_settings(seen));
+    found
+}
+
+const FOREIGN: &str = "foreign trust anchor";
+
 /// Those who take part without being seen: clients that joined through a token validator, other meshes that trust this
 /// one as it trusts them, and whoever else has SVIDs under a root that somebody brought.
-fn outsiders(goal: &Goal, seen: &Observed) -> Vec<Break> {
+fn outsiders<'a>(seen: &Observed, anchors: impl Iterator<Item = (&'static str, &'a Certificate)>) -> Vec<Break> {
     let outsider = |role: &'static str, name: String| Break {
         consumer: name,
         role,
@@ -149,22 +180,12 @@ fn outsiders(goal: &Goal, seen: &Observed) -> Vec<Break> {
         is_control_plane: false,
         may_pass: false,
         may_read: false,
-        is_unseen: false,
+        is_unseen: true,
         may_be_allowed: true,
     };
     let validators = (1..=seen.settings.token_validators)
         .map(|n| outsider("token validator", format!("{n} of Configuration `daprsystem`")));
-    let bundle = goal.staying(seen);
-    let others = seen.published.anchors.iter().filter(|anchor| Some(*anchor) != goal.target.root());
-    let others = others.filter(|anchor| !anchor.is_expired(seen.now)).filter_map(|anchor| {
-        let name = anchor.fingerprint().short();
-        if bundle.contains(anchor.fingerprint()) {
-            Some(outsider("foreign trust anchor", name))
-        } else {
-            (!is_minted(anchor, &seen.identity.trust_domain)).then(|| outsider("trust anchor of an external CA", name))
-        }
-    });
-    validators.chain(others).collect()
+    validators.chain(anchors.map(|(role, anchor)| outsider(role, anchor.fingerprint().short()))).collect()
 }
 
 /// Whether a root has the Subject of those that Sentry, Dapr's CLI and this tool make: no other mesh hangs under it.
@@ -174,9 +195,8 @@ fn is_minted(root: &Certificate, trust_domain: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(", CN="))
 }
 
-/// What holds of the mesh as a whole, and nobody may do without.
-fn conditions(seen: &Observed) -> Vec<Break> {
-    let condition = |name: String, role: &'static str, why: String| Break {
+fn condition(name: String, role: &'static str, why: String) -> Break {
+    Break {
         consumer: name,
         role,
         why,
@@ -184,18 +204,26 @@ fn conditions(seen: &Observed) -> Vec<Break> {
         is_control_plane: false,
         may_pass: false,
         may_read: false,
-        is_unseen: false,
+        is_unseen: true,
         may_be_allowed: false,
-    };
+    }
+}
+
+/// Nobody knows how many token validators there are, nor how long an SVID lasts.
+fn hidden_settings(seen: &Observed) -> Option<Break> {
+    let denied = seen.denied.iter().find(|denied| Denied::hides_settings(denied))?;
+    let why = format!("cannot be seen (not allowed to {})", denied.grant);
+    Some(condition("`daprsystem`".to_owned(), "Configuration", why))
+}
+
+/// What holds of the mesh as a whole, and nobody may do without.
+fn conditions(seen: &Observed) -> Vec<Break> {
     let mut found = Vec::new();
     if !seen.is_directory() && !seen.consumers.iter().any(|consumer| consumer.role == Role::Sentry) {
         let why = "is seen, so that nobody knows which chain is served";
         found.push(condition("replica".to_owned(), "no Sentry", why.to_owned()));
     }
-    if let Some(denied) = seen.denied.iter().find(|denied| Denied::hides_settings(denied)) {
-        let why = format!("cannot be seen (not allowed to {})", denied.grant);
-        found.push(condition("`daprsystem`".to_owned(), "Configuration", why));
-    }
+    found.extend(hidden_settings(seen));
     match &seen.signed_histories {
         Answer::Proven(names) => found.extend(names.iter().map(|name| {
             let why =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::next::{publication, waits_for_proof};
-use super::retire::unready;
+use super::retire::{outsiders_of_append, unready};
 use super::{Goal, Move, Strategy, distribution};
 use crate::mesh::{Anchors, Answer, Consumer, Observed, Phase, Role, is_of_file_era};
 use crate::pki::{Certificate, Profile, TrustBundle};
@@ -93,6 +93,7 @@ fn broken_by(goal: &Goal, step: &Move, seen: &Observed) -> Vec<Break> {
         Move::PublishIssuer { issuer } if goal.strategy == Strategy::Append => {
             let mut found = refusals(goal, &issuer.chain, seen, true);
             found.extend(distribution::behind(seen));
+            found.extend(outsiders_of_append(goal, seen));
             found
         }
         Move::PublishIssuer { issuer } => refusals(goal, &issuer.chain, seen, false),

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::apiserver::ApiServer;
+use super::apiserver::{ApiServer, Fault};
 use super::commands::mtls;
 use super::{RECORD, SECRET, ca_for, cluster, cluster_of};
 
@@ -47,13 +47,53 @@ async fn as_many_may_break_as_somebody_says_and_no_more() {
     sidecar(&server, "server-4", false);
     let refused = mtls(&server, &force(&["--force=1", "--yes"])).await;
     assert_eq!((refused.code, issuer(&server)), (1, before.clone()), "{}", refused.stderr);
-    assert!(refused.stderr.contains("2 would refuse the new chain, named above"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("2 may refuse the new chain, named above"), "{}", refused.stderr);
 
     let forced = mtls(&server, &force(&["--force=2", "--yes"])).await;
     assert_eq!(forced.code, 0, "{}{}", forced.stdout, forced.stderr);
     assert_ne!(issuer(&server), before);
     let named = |name: &str| forced.stdout.contains(&format!("sidecar shop/{name}:"));
     assert!(named("server-1") && named("server-4") && !named("server-3"), "{}", forced.stdout);
+}
+
+/// Clients that joined through a token validator, and a mesh that shares its root with this one.
+#[tokio::test]
+async fn whoever_takes_part_unseen_is_named_and_counts_among_those_that_may_break() {
+    let mut ca = ca_for(300);
+    let foreign = ca_for(200).trust;
+    ca.trust = ca.trust.merged(&foreign).unwrap();
+    let server = cluster_of(&ca);
+    server.put(
+        "/apis/dapr.io/v1alpha1/namespaces/dapr-system/configurations/daprsystem",
+        json!({ "metadata": {}, "spec": { "mtls": { "tokenValidators": [{ "name": "jwks" }] } } }),
+    );
+    let before = issuer(&server);
+    assert_eq!(mtls(&server, &APPEND).await.code, 4);
+    sidecar(&server, "server-2", true);
+    server.remove("/api/v1/namespaces/shop/pods/server-1");
+
+    let waits = mtls(&server, &APPEND).await;
+    assert_eq!((waits.code, issuer(&server)), (4, before.clone()), "{}", waits.stderr);
+    let unseen = "stands for others, and what those hold and show cannot be seen";
+    let validator = format!("token validator 1 of Configuration `daprsystem`: {unseen}");
+    let anchor = format!("foreign trust anchor {}: {unseen}", foreign.anchors()[0].fingerprint().short());
+    assert!(waits.stdout.contains(&validator) && waits.stdout.contains(&anchor), "{}", waits.stdout);
+    assert!(waits.stderr.contains("`--force=2` switches now"), "{}", waits.stderr);
+
+    server.fail("GET configurations/daprsystem", Fault::Forbidden, 1000);
+    let hidden = mtls(&server, &APPEND).await;
+    assert_eq!((hidden.code, issuer(&server)), (4, before.clone()), "{}", hidden.stderr);
+    let why = "Configuration `daprsystem`: cannot be seen (not allowed to get configurations.dapr.io/daprsystem";
+    assert!(hidden.stdout.contains(why) && !hidden.stderr.contains("--force"), "{}{}", hidden.stdout, hidden.stderr);
+
+    let refused = mtls(&server, &[&APPEND[..], &["--force=2", "--yes"]].concat()).await;
+    assert_eq!((refused.code, issuer(&server)), (1, before.clone()), "{}", refused.stderr);
+    assert!(refused.stderr.contains("no `--force` passes over it"), "{}", refused.stderr);
+
+    server.heal();
+    let forced = mtls(&server, &[&APPEND[..], &["--force=2", "--yes"]].concat()).await;
+    assert_eq!(forced.code, 0, "{}{}", forced.stdout, forced.stderr);
+    assert_ne!(issuer(&server), before);
 }
 
 #[tokio::test]
