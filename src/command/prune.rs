@@ -53,7 +53,7 @@ async fn prune<M: Mesh>(mesh: &mut M, args: &PruneArgs, global: &Global, ui: &Ui
             ui.show(&args.show, &renewal, || renewal.to_string())?;
             renew::finished(&left, ended.moves)
         }
-        outcome => Err(renew::stopped(outcome, ended.moves)),
+        outcome => Err(renew::stopped(&goal, outcome, ended.moves)),
     }
 }
 
@@ -90,6 +90,11 @@ fn goal(seen: &Observed, kept: Option<&Record>) -> Result<Option<Goal>, Error> {
     }
     match Goal::prune(seen, kept) {
         Ok(goal) => Ok(Some(goal)),
+        Err(NothingToRetire::Nothing) if matches!(seen.published.pair, Pair::Unequal(_)) => {
+            let repair = seen.command("restart --stale");
+            Err(Error::failed("the two halves of the trust bundle differ, and there is nothing to retire")
+                .hint(format!("{repair} repairs the pair, before Sentry reloads")))
+        }
         Err(NothingToRetire::Nothing) => Ok(None),
         Err(why) => Err(Error::failed("nothing was retired").because(why).hint("`mtls status` says what is wrong")),
     }

@@ -347,7 +347,7 @@ fn conclude(args: &RenewArgs, goal: &Goal, ended: Run, ui: &Ui) -> Result<(), Er
         Outcome::Blocked(ref breaks) if goal.strategy == Strategy::Append => {
             return waiting(args, goal, &ended, breaks, ui);
         }
-        outcome => return Err(stopped(outcome, ended.moves)),
+        outcome => return Err(stopped(goal, outcome, ended.moves)),
     };
     if !ended.services.is_empty() {
         ui.dapr_line(&args.show, "All control plane services have restarted successfully!")?;
@@ -422,12 +422,17 @@ pub fn finished(left: &[Left], moves: usize) -> Result<(), Error> {
     Err(if moves > 0 { error.after_changes() } else { error })
 }
 
-/// The error for a run that did not reach its goal after so many moves.
-pub fn stopped(outcome: Outcome, moves: usize) -> Error {
+/// The error for a run that did not reach this goal after so many moves.
+pub fn stopped(goal: &Goal, outcome: Outcome, moves: usize) -> Error {
     let error = match outcome {
         Outcome::Interrupted(signal) => {
-            let safe = "stopped between two moves: what is published is consistent and every call goes on";
-            return Error::new(Kind::Interrupted(signal), safe).hint("the same command continues");
+            let calls = if goal.may_break() || !goal.allowed.is_empty() {
+                "calls may fail until the same command has come to its end"
+            } else {
+                "every call goes on"
+            };
+            let state = format!("stopped between two moves: what is published is consistent and {calls}");
+            return Error::new(Kind::Interrupted(signal), state).hint("the same command continues");
         }
         Outcome::Blocked(breaks) => blocked(&breaks),
         Outcome::Stuck(why) => {

@@ -49,7 +49,7 @@ async fn restart<M: Mesh>(mesh: &mut M, args: &RestartArgs, global: &Global, ui:
             super::renew::finished(&own, ended.moves)
         }
         outcome => {
-            let error = super::renew::stopped(outcome, ended.moves);
+            let error = super::renew::stopped(&goal, outcome, ended.moves);
             let begins_anew = !args.stale && ended.moves > 0;
             let rest =
                 "with `--stale` it goes on with what holds older trust, without it everything is restarted again";

@@ -66,7 +66,7 @@ async fn restore<M: Mesh>(mesh: &mut M, args: &RestoreArgs, ui: &Ui) -> Result<(
             renew::say_when_to_prune(&goal, &ended.seen, ui);
             renew::finished(&left, ended.moves)
         }
-        outcome => Err(renew::stopped(outcome, ended.moves)),
+        outcome => Err(renew::stopped(&goal, outcome, ended.moves)),
     }
 }
 

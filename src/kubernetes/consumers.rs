@@ -11,7 +11,7 @@ use super::find::version;
 use super::names;
 use super::pages::{Select, pages};
 use super::resource::PODS;
-use super::wire::{Container, ContainerStatus, List, Pod, VolumeMount};
+use super::wire::{Container, ContainerStatus, List, Pod, Running, VolumeMount};
 use crate::mesh::{Anchors, Answer, Consumer, DISTRIBUTED, Era, Phase, Role};
 use crate::pki::{Certificate, read_as_go};
 
@@ -169,7 +169,7 @@ fn is_truthy(value: &str) -> bool {
 fn consumer(role: Role, pod: &Pod, container: Option<&Container>) -> Consumer {
     let meta = &pod.metadata;
     Consumer {
-        phase: phase(pod),
+        phase: phase(pod, container),
         started: started(pod, container),
         scheduled: scheduled(pod),
         version: container.and_then(|container| version(&container.image)),
@@ -197,7 +197,9 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses)
 }
 
-fn phase(pod: &Pod) -> Phase {
+/// # Why
+/// A pod is Pending as long as one of its containers has never started, while others run already and show their SVIDs.
+fn phase(pod: &Pod, container: Option<&Container>) -> Phase {
     let waits = |why: &str| {
         statuses(pod).any(|status| status.state.waiting.as_ref().is_some_and(|waiting| waiting.reason == why))
     };
@@ -207,7 +209,7 @@ fn phase(pod: &Pod) -> Phase {
         Phase::CrashLoop
     } else if pod.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True") {
         Phase::Ready
-    } else if pod.status.phase == "Pending" {
+    } else if pod.status.phase == "Pending" && running(pod, container).is_none() {
         Phase::Pending
     } else {
         Phase::NotReady
@@ -215,10 +217,15 @@ fn phase(pod: &Pod) -> Phase {
 }
 
 fn started(pod: &Pod, container: Option<&Container>) -> Option<Timestamp> {
-    container
-        .and_then(|container| statuses(pod).find(|status| status.name == container.name))
-        .and_then(|status| status.state.running.as_ref()?.started_at)
-        .or(pod.metadata.creation_timestamp)
+    running(pod, container).and_then(|running| running.started_at).or(pod.metadata.creation_timestamp)
+}
+
+fn running<'a>(pod: &'a Pod, container: Option<&Container>) -> Option<&'a Running> {
+    statuses(pod)
+        .find(|status| Some(&status.name) == container.map(|container| &container.name))?
+        .state
+        .running
+        .as_ref()
 }
 
 fn scheduled(pod: &Pod) -> Option<Timestamp> {
@@ -331,10 +338,13 @@ mod tests {
 
     #[test]
     fn phases_are_told_apart() {
+        let phase = |pod: &Pod| phase(pod, pod.spec.containers.last());
         assert_eq!(phase(&pod(SERVER)), Phase::Ready);
         let not_ready = SERVER.replace("\"True\"", "\"False\"");
         assert_eq!(phase(&pod(&not_ready)), Phase::NotReady);
-        assert_eq!(phase(&pod(&not_ready.replace("Running", "Pending"))), Phase::Pending);
+        let pending = not_ready.replace("Running", "Pending");
+        assert_eq!(phase(&pod(&pending)), Phase::NotReady, "its sidecar runs already");
+        assert_eq!(phase(&pod(&pending.replace(r#""running""#, r#""terminated""#))), Phase::Pending);
         let crashing = not_ready
             .replace(r#""running":{"startedAt":"2026-01-01T00:00:07Z"}"#, r#""waiting":{"reason":"CrashLoopBackOff"}"#);
         assert_eq!(phase(&pod(&crashing)), Phase::CrashLoop);

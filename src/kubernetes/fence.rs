@@ -101,7 +101,7 @@ impl Kubernetes {
         let role = format!("Role `{}/{}`", fence.namespace, names::SENTRY);
         match fence.whole {
             Some(since) => tokio::time::sleep_until(since + SENTRY_STORES).await,
-            None if !self.is_torn().await.map_err(Error::after_changes)? => {}
+            None if !self.is_torn().await.map_err(Error::after_changes)? => tokio::time::sleep(SENTRY_STORES).await,
             None => {
                 let why = "the two halves of the trust bundle differ, and it would invent a CA";
                 let error =
@@ -114,7 +114,9 @@ impl Kubernetes {
             Error::new(Kind::Unfinished, what).hint(REPAIR)
         })?;
         if !restored {
-            (self.tell)(&format!("{role} was changed by somebody else while it was fenced, and stays as it is"));
+            (self.tell)(&format!(
+                "{role} was changed by somebody else while it was fenced, and stays as it is: see that Sentry may write its Secret and ConfigMap"
+            ));
         }
         self.known.standing = None;
         Ok(())
@@ -148,20 +150,27 @@ impl Kubernetes {
             self.known.role = Some(role);
             return Ok(());
         };
-        self.known.standing = Some(fence.map_err(|failure| {
+        let fence = fence.map_err(|failure| {
             Error::from(failure).hint("put back the rules of Dapr's chart: `helm upgrade --reuse-values`, or by hand")
-        })?);
-        if self.is_torn().await? {
+        })?;
+        // Why: behind rules that somebody wrote over it Sentry may write, so that it is no fence to repair behind.
+        let stands = fence.rules.is_some();
+        self.known.standing = Some(fence);
+        self.guard(!stands);
+        if stands && self.is_torn().await? {
             (self.tell)("Sentry's right to write stays taken until the torn pair is repaired");
             return Ok(());
         }
         self.lift().await?;
-        (self.tell)("gave Sentry back the right to write that a killed run had taken");
+        if stands {
+            (self.tell)("gave Sentry back the right to write that a killed run had taken");
+        }
         Ok(())
     }
 }
 
-const REPAIR: &str = "any writing command repairs the pair and gives the right back: `mtls renew-certificate --resume`";
+const REPAIR: &str =
+    "`mtls restart --stale -k` repairs the pair and gives the right back, as the rotation that is open does";
 
 impl Fence {
     /// The fence that stands around this Role, if one does.

@@ -246,11 +246,11 @@ async fn accepts(api: &Api, consumer: &Consumer, canary: &Result<Canary, String>
     };
     let show = async |canary: &Canary| patiently(consumer, async || canary.show(api, &consumer.name, port).await).await;
     match show(canary).await {
-        Answer::Proven(Verdict::Accepted) => Answer::Proven(true),
-        Answer::Proven(Verdict::NotAsked) => Answer::Unknown("it asks for no client certificate".to_owned()),
-        Answer::Proven(Verdict::Refused) => {
+        Answer::Proven((Verdict::Accepted, chain)) => own(consumer, Answer::Proven(chain)).map(|_| true),
+        Answer::Proven((Verdict::NotAsked, _)) => Answer::Unknown("it asks for no client certificate".to_owned()),
+        Answer::Proven((Verdict::Refused, _)) => {
             for control in controls {
-                if show(control).await == Answer::Proven(Verdict::Accepted) {
+                if matches!(show(control).await, Answer::Proven((Verdict::Accepted, _))) {
                     return Answer::Proven(false);
                 }
             }

@@ -93,7 +93,9 @@ impl Canary {
     /// A handshake that succeeds proves nothing: in TLS 1.3 the client is done before the server has looked at its
     /// certificate. The first thing that is read tells: an HTTP/2 SETTINGS frame, which gRPC servers send unasked, or an
     /// alert. Without ALPN `h2` the servers hang up on everybody; a resumed session would show no certificate at all.
-    pub async fn show(&self, api: &Api, pod: &str, port: u16) -> Result<Verdict, Trouble> {
+    ///
+    /// Returns also the chain that the server sent, which is empty where it broke off before the handshake was over.
+    pub async fn show(&self, api: &Api, pod: &str, port: u16) -> Result<(Verdict, Vec<Certificate>), Trouble> {
         let asked = Arc::new(AtomicBool::new(false));
         let resolver = Resolver { key: Arc::clone(&self.0), asked: Arc::clone(&asked) };
         let mut config = builder().with_client_cert_resolver(Arc::new(resolver));
@@ -101,7 +103,9 @@ impl Canary {
         config.resumption = Resumption::disabled();
         let mut tunnel = match open(api, pod, port, config).await {
             Ok(tunnel) => tunnel,
-            Err(Trouble::Broken(why)) if why == ALERT && asked.load(Ordering::SeqCst) => return Ok(Verdict::Refused),
+            Err(Trouble::Broken(why)) if why == ALERT && asked.load(Ordering::SeqCst) => {
+                return Ok((Verdict::Refused, Vec::new()));
+            }
             Err(trouble) => return Err(trouble),
         };
         if tunnel.stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
@@ -110,13 +114,14 @@ impl Canary {
         let mut frame = [0_u8; 9];
         let read = tunnel.stream.read_exact(&mut frame).await;
         // Frame type 4 on stream 0 (RFC 9113 §6.5).
-        match read {
-            _ if !asked.load(Ordering::SeqCst) => Ok(Verdict::NotAsked),
-            Ok(_) if frame[3] == 4 && frame[5..] == [0; 4] => Ok(Verdict::Accepted),
-            Ok(_) => Err(Trouble::Broken("it does not speak HTTP/2".to_owned())),
-            Err(why) if is_alert(&why) => Ok(Verdict::Refused),
-            Err(why) => Err(tunnel.trouble(port, &why.to_string()).await),
-        }
+        let verdict = match read {
+            _ if !asked.load(Ordering::SeqCst) => Verdict::NotAsked,
+            Ok(_) if frame[3] == 4 && frame[5..] == [0; 4] => Verdict::Accepted,
+            Ok(_) => return Err(Trouble::Broken("it does not speak HTTP/2".to_owned())),
+            Err(why) if is_alert(&why) => Verdict::Refused,
+            Err(why) => return Err(tunnel.trouble(port, &why.to_string()).await),
+        };
+        Ok((verdict, tunnel.chain()?))
     }
 }
 

@@ -55,7 +55,9 @@ impl Kubernetes {
         self.verify_lock().await?;
         self.guard(false);
         let written = self.write_pair(&pair).await;
-        self.guard(written.as_ref().err().is_none_or(|unwritten| !unwritten.torn));
+        // Why: a repair that changed nothing leaves the pair as torn as it found it.
+        let was_whole = seen.published.pair == Pair::Equal;
+        self.guard(written.as_ref().err().is_none_or(|unwritten| was_whole && !unwritten.torn));
         written.map_err(|unwritten| unwritten.why)?;
         self.report(Some(bundle), issuer, seen).await;
         Ok(())
@@ -67,7 +69,7 @@ impl Kubernetes {
             return Err(Error::failed(
                 "the two halves of the trust bundle differ, so that the issuer is not switched now",
             )
-            .hint("`mtls renew-certificate --resume` repairs the pair first"));
+            .hint("run the same command again: it repairs the pair first"));
         }
         let pair = self.pair(None, Some(issuer), seen)?;
         self.verify_lock().await?;
@@ -137,7 +139,7 @@ impl Kubernetes {
             why: unwritten.why.after_changes().hint(if whole {
                 "the ConfigMap carries the Secret's trust bundle again, so that the pair is whole"
             } else {
-                "the pair is not equal now: run `mtls renew-certificate --resume` at once, before Sentry reloads"
+                "the pair is not equal now: run the same command again at once, before Sentry reloads"
             }),
             torn: !whole,
         })

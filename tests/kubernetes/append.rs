@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::apiserver::{ApiServer, Fault};
 use super::commands::mtls;
-use super::{RECORD, SECRET, ca_for, cluster, cluster_of};
+use super::{CONFIG_MAP, RECORD, SECRET, ca_for, cluster, cluster_of};
 
 const APPEND: [&str; 8] =
     ["renew-certificate", "-k", "--strategy", "append", "--valid-until", "90", "--propagation-wait", "1s"];
@@ -94,6 +94,17 @@ async fn whoever_takes_part_unseen_is_named_and_counts_among_those_that_may_brea
     let forced = mtls(&server, &[&APPEND[..], &["--force=2", "--yes"]].concat()).await;
     assert_eq!(forced.code, 0, "{}{}", forced.stdout, forced.stderr);
     assert_ne!(issuer(&server), before);
+}
+
+#[tokio::test]
+async fn beside_a_torn_pair_a_prune_does_not_say_that_all_is_well() {
+    let (server, _) = cluster();
+    let mut torn = server.get(CONFIG_MAP);
+    torn["data"]["ca.crt"] = json!(ca_for(300).trust.to_pem());
+    server.put(CONFIG_MAP, torn);
+    let refused = mtls(&server, &["prune", "-k", "--yes"]).await;
+    assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("`mtls restart --stale -k` repairs the pair"), "{}", refused.stderr);
 }
 
 #[tokio::test]

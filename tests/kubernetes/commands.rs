@@ -163,7 +163,7 @@ async fn a_fence_that_cannot_be_given_back_is_work_left_over() {
     let ended = mtls(&server, &RENEW).await;
     assert_eq!(ended.code, 4, "{}", ended.stderr);
     assert!(ended.stderr.contains("Role `dapr-system/dapr-sentry` is still fenced"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("mtls renew-certificate --resume"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("mtls restart --stale -k"), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -26,12 +26,18 @@ async fn the_fence_stands_around_a_torn_pair_until_it_is_repaired() {
     let left = mesh.unlock().await.unwrap_err();
     assert_eq!(left.kind(), Kind::Unfinished);
     assert!(left.to_string().contains("stays taken"), "{left}");
-    assert!(left.hints()[0].contains("mtls renew-certificate --resume"), "{:?}", left.hints());
+    assert!(left.hints()[0].contains("mtls restart --stale -k"), "{:?}", left.hints());
     assert!(!is_equal_pair(&server) && is_fenced(&server));
 
     server.heal();
     let (mut mesh, step, seen) = about_to_write(&server, true).await;
     assert!(is_fenced(&server), "taking the lock repairs no pair");
+    server.fail_nth("PATCH configmaps/dapr-trust-bundle", Fault::Forbidden, 2);
+    mesh.apply(&step, &seen).await.unwrap_err();
+    assert_eq!(mesh.unlock().await.unwrap_err().kind(), Kind::Unfinished);
+    assert!(is_fenced(&server), "a repair that came to nothing leaves the pair as torn as it was");
+
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
     mesh.apply(&step, &seen).await.unwrap();
     mesh.unlock().await.unwrap();
     assert!(is_equal_pair(&server) && !is_fenced(&server));
@@ -92,6 +98,24 @@ async fn rules_that_somebody_wrote_over_the_fence_stay() {
     mesh.unlock().await.unwrap();
     assert_eq!(server.get(ROLE)["rules"], role["rules"]);
     assert!(server.get(ROLE)["metadata"]["annotations"]["mtls.dapr.io/fence"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_somebody_wrote_over_a_fence_that_was_left_are_fenced_anew_for_the_repair() {
+    let (server, _) = cluster();
+    let mut role = server.get(ROLE);
+    let theirs = role["rules"].clone();
+    let mark = json!({ "by": "ann@host/1/0", "rules": [] });
+    role["metadata"]["annotations"] = json!({ "mtls.dapr.io/fence": mark.to_string() });
+    server.put(ROLE, role);
+    server.put(CONFIG_MAP, json!({ "data": { "ca.crt": "torn" }, "metadata": {} }));
+    let (mut mesh, step, seen) = about_to_write(&server, true).await;
+    assert!(server.get(ROLE)["metadata"]["annotations"]["mtls.dapr.io/fence"].is_null());
+    mesh.apply(&step, &seen).await.unwrap();
+    assert!(is_fenced(&server) && server.get(ROLE)["rules"] != theirs);
+    mesh.unlock().await.unwrap();
+    assert!(is_equal_pair(&server) && !is_fenced(&server));
+    assert_eq!(server.get(ROLE)["rules"], theirs);
 }
 
 #[tokio::test(start_paused = true)]
