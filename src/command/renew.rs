@@ -300,10 +300,10 @@ pub fn blocked(breaks: &[Break]) -> Error {
 
 fn confirm(goal: &Goal, seen: &Observed, global: &Global, ui: &Ui) -> Result<(), Error> {
     let question = match goal.strategy {
-        Strategy::Replace => format!(
-            "Replace the CA of trust domain {} at once? Calls between a restarted and a not yet restarted pod fail until everything has been restarted.",
-            seen.identity.trust_domain
-        ),
+        Strategy::Replace => {
+            ui.warn("calls between a restarted and a not yet restarted pod fail until everything has been restarted");
+            format!("Replace the CA of trust domain {} at once?", seen.identity.trust_domain)
+        }
         Strategy::Prune => RETIRE.to_owned(),
         _ if !goal.allowed.is_empty() => {
             let broken = goal.allowed.len();

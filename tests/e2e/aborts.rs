@@ -39,12 +39,16 @@ fn killed_at_any_write_an_append_is_taken_back() {
     lab.assert_no_failed_call();
 }
 
-/// Everybody holds both roots by then, so that either issuer is accepted by all.
+/// Who has been restarted holds both roots, and so does everybody behind the switch: either issuer is accepted by all.
 #[test]
 #[ignore = "needs the lab"]
-fn killed_at_any_write_behind_its_switch_an_append_is_taken_back() {
-    let lab = Lab::calm(5);
+fn killed_at_a_restart_or_behind_its_switch_an_append_is_taken_back() {
+    let lab = Lab::calm(8);
     let proxy = Proxy::start(&lab, User::ClusterAdmin);
+    for (kind, nth) in [("deployments", 2), ("statefulsets", 1), ("applications", 1)] {
+        is_taken_back(&lab, &proxy, kind, nth, &APPEND);
+        lab.follow_new_pods();
+    }
     for (kind, nth) in [("secrets", 1), ("events", 1), ("pods", 1), ("secrets", 2)] {
         let issuer = lab.secret(TRUST_BUNDLE, "issuer.crt");
         proxy.break_at_nth(&lab, Fault::KillBefore, "secrets", 3, &APPEND);

@@ -134,16 +134,20 @@ fn of_two_runs_at_once_one_works_and_the_other_says_who() {
 #[test]
 #[ignore = "needs the lab"]
 fn interrupted_between_the_two_writes_of_the_pair_a_run_leaves_it_whole() {
-    let lab = Lab::calm(1);
-    let (before, proxy) = (lab.anchors(), Proxy::start(&lab, User::ClusterAdmin));
-    let run = proxy.interrupt_at(&lab, "/api/v1/namespaces/dapr-system/secrets/dapr-trust-bundle", &RENEW).exits(130);
-    assert!(run.has("the same command continues"), "it does not say how to go on: {run}");
-    assert_eq!(lab.anchors(), before + 1, "the pair is whole: {run}");
-    lab.until_unfenced();
-    lab.mtls(&RENEW).succeeds();
-    assert_eq!(lab.anchors(), before + 1, "the same rotation went on");
-    lab.restart_app("server");
-    lab.assert_no_failed_call();
+    let lab = Lab::calm(3);
+    let proxy = Proxy::start(&lab, User::ClusterAdmin);
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let before = lab.anchors();
+        let secret = "/api/v1/namespaces/dapr-system/secrets/dapr-trust-bundle";
+        let run = proxy.interrupt_at(&lab, signal, secret, &RENEW).exits(code);
+        assert!(run.has("the same command continues"), "it does not say how to go on: {run}");
+        assert_eq!(lab.anchors(), before + 1, "the pair is whole: {run}");
+        lab.until_unfenced();
+        lab.mtls(&RENEW).succeeds();
+        assert_eq!(lab.anchors(), before + 1, "the same rotation went on");
+        lab.restart_app("server");
+        lab.assert_no_failed_call();
+    }
 }
 
 fn settle_for(user: User, lab: &Lab) {

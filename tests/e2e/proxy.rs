@@ -142,12 +142,12 @@ impl Proxy {
 
     /// Interrupts `mtls` while its first write to `path` has not reached the API server, then lets it through.
     #[track_caller]
-    pub fn interrupt_at(&self, lab: &Lab, path: &str, args: &[&str]) -> Run {
+    pub fn interrupt_at(&self, lab: &Lab, signal: &str, path: &str, args: &[&str]) -> Run {
         self.forget();
         self.ask("PUT", "/fault", Some(&json!({"at": 1, "mode": "hold-before", "path": path})));
         let running = lab.start_with(&self.access, args);
         until(60, format!("a write to {path}"), || self.is_held());
-        running.interrupt();
+        running.interrupt(signal);
         self.ask("PUT", "/release", None);
         let run = lab.finish(running);
         self.ask("DELETE", "/fault", None);

@@ -82,9 +82,10 @@ impl Running {
         self.ended()
     }
 
-    /// Asks it to stop, as Ctrl-C does.
-    pub fn interrupt(&self) {
-        let done = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+    /// Asks it to stop by a signal: `INT` as Ctrl-C does, `TERM` as a CI job that is cancelled, `HUP` as a terminal that
+    /// is closed.
+    pub fn interrupt(&self, signal: &str) {
+        let done = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
         assert!(done.is_ok_and(|status| status.success()), "{} could not be interrupted", self.line);
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use super::apiserver::{ApiServer, Fault, NAMESPACE};
-use super::{CONFIG_MAP, SECRET, cluster, pin_helm_values};
+use super::{CONFIG_MAP, FENCED, SECRET, cluster, pin_helm_values};
 
 /// What a command left behind.
 pub struct Ended {
@@ -129,6 +129,28 @@ pub fn owned_by(server: &ApiServer, manager: &str) {
 }
 
 pub const RENEW: [&str; 4] = ["renew-certificate", "-k", "--propagation-wait", "0"];
+
+#[tokio::test]
+async fn the_record_is_kept_before_anything_is_published() {
+    let (server, _) = cluster();
+    let ended = mtls(&server, &RENEW).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let counts = |write: &&str| !write.contains("leases") && !write.ends_with(" dry");
+    let writes = server.writes();
+    let writes: Vec<&str> = writes.iter().map(String::as_str).filter(counts).collect();
+    let expected = ["POST secrets"].into_iter().chain(FENCED).filter(counts);
+    assert_eq!(writes, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_abrupt_replacement_says_what_fails_meanwhile_and_who_is_still_to_be_restarted() {
+    let (server, _) = cluster();
+    let ended = mtls(&server, &[&RENEW[..], &["--strategy", "replace", "--yes"]].concat()).await;
+    assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
+    let fails = "calls between a restarted and a not yet restarted pod fail until everything has been restarted";
+    assert!(ended.stderr.contains(fails), "{}", ended.stderr);
+    assert!(ended.stdout.contains("sidecar shop/server-1: refuses the new chain"), "{}", ended.stdout);
+}
 
 #[tokio::test]
 async fn what_somebody_else_owns_is_not_written() {
