@@ -34,6 +34,17 @@ fn put_copy(server: &ApiServer, namespace: &str, pem: &str) {
     server.put(&copy_at(namespace), json!({ "metadata": { "labels": labels }, "data": { "ca.crt": pem } }));
 }
 
+fn change_copy(server: &ApiServer, namespace: &str, change: impl FnOnce(&mut Value)) {
+    let mut copy = server.get(&copy_at(namespace));
+    change(&mut copy);
+    server.put(&copy_at(namespace), copy);
+}
+
+/// The metadata of an object that a controller of another kind owns.
+fn owned_by_a_team() -> Value {
+    json!({ "ownerReferences": [{ "kind": "Team", "name": "x", "controller": true }] })
+}
+
 /// What the source carries, in another order and with comments, as a distributor may write it.
 fn as_distributed(server: &ApiServer) -> String {
     let source = STANDARD.decode(server.get(SOURCE)["data"]["ca.crt"].as_str().unwrap()).unwrap();
@@ -86,6 +97,13 @@ async fn go_on(mesh: &mut Kubernetes, record: &mut Record, tell: &mut dyn FnMut(
 async fn append_beside(server: &ApiServer, distributor: impl Future<Output = ()>) -> (Run, Vec<String>) {
     let both = Box::pin(async { tokio::join!(append(server), distributor).0 });
     within(Duration::from_secs(600), both).await
+}
+
+/// Who holds a run back, in words.
+#[track_caller]
+fn held_back(ended: &Run) -> String {
+    let Outcome::Blocked(breaks) = &ended.outcome else { panic!("{:?}", ended.outcome) };
+    mtls::rotation::safety::in_words(breaks)
 }
 
 async fn until(ready: impl Fn() -> bool) {
@@ -179,14 +197,57 @@ async fn a_distributor_that_stands_still_stops_it_where_calls_go_on() {
         put_copy(&server, "a", &as_distributed(&server));
     };
     let (ended, _) = append_beside(&server, distributor).await;
-    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
-    let why = mtls::rotation::safety::in_words(&breaks);
+    let why = held_back(&ended);
     assert!(why.contains("in 1 of 2 namespaces (b): trust-manager (Bundle trust) has written nothing for"), "{why}");
     assert!(why.contains("SyncConfigMapTargetFailed") && why.contains(message), "{why}");
     assert!(why.contains("kubectl get bundle trust -o yaml"), "{why}");
     assert_eq!(secret_writes(&server), 1, "the issuer is the one before");
     let took = began.elapsed().as_secs();
     assert!((110..130).contains(&took), "a minute after the last write of the distributor: {took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_distributor_that_writes_something_else_than_the_new_root_is_at_work() {
+    for may_watch in [true, false] {
+        let server = file_era(&["a"]);
+        server.fail("GET configmaps?watch", Fault::Forbidden, if may_watch { 0 } else { usize::MAX });
+        let old = server.get(&copy_at("a"))["data"]["ca.crt"].as_str().unwrap().to_owned();
+        let distributor = async {
+            until(|| source_is_written(&server)).await;
+            let between = old.clone() + &ca().trust.to_pem();
+            for content in [between, old, as_distributed(&server)] {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                put_copy(&server, "a", &content);
+            }
+        };
+        let (ended, _) = append_beside(&server, distributor).await;
+        assert!(matches!(ended.outcome, Outcome::Done(_)), "{may_watch}: {:?}", ended.outcome);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trust_manager_that_does_not_run_is_known_by_its_lease() {
+    for (renewed, is_old) in [("2026-05-31T23:00:00Z", true), ("2026-06-01T01:00:00Z", false)] {
+        let server = file_era(&["a"]);
+        let lease = LEASE.replace(NAMESPACE, "cert-manager").replace("mtls-rotation", "trust-manager-leader-election");
+        server.put(&lease, json!({ "spec": { "renewTime": renewed } }));
+        let why = held_back(&append_beside(&server, async {}).await.0);
+        let told =
+            format!("; its Lease was last renewed {renewed}, so that it does not run, if it elects a leader; look");
+        assert_eq!(why.contains(&told), is_old, "{why}");
+        assert!(why.contains("`kubectl get bundle trust -o yaml` and at the log of trust-manager"), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_distributor_that_nobody_knows_is_to_be_found_by_what_it_wrote() {
+    for (metadata, who) in [(json!({}), "whoever copies it"), (owned_by_a_team(), "Team x")] {
+        let server = file_era(&["a"]);
+        change_copy(&server, "a", |copy| copy["metadata"] = metadata);
+        let why = held_back(&append_beside(&server, async {}).await.0);
+        assert!(why.contains(&format!("{who} has written nothing for ")), "{why}");
+        assert!(why.contains("`kubectl get configmap dapr-root-ca.crt -o yaml --show-managed-fields`"), "{why}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,17 +261,12 @@ async fn a_copy_that_is_left_alone_stops_it_only_where_a_sidecar_mounts_it() {
         (true, "has no mark"),
     ] {
         let server = file_era(&["a", "b", "odd"]);
-        let mut copy = server.get(&copy_at("odd"));
-        match reason {
+        change_copy(&server, "odd", |copy| match reason {
             "is immutable" => copy["immutable"] = json!(true),
             "is being deleted" => copy["metadata"]["deletionTimestamp"] = json!(START),
-            "has no mark" => copy["metadata"]["labels"] = json!({}),
-            _ => {
-                copy["metadata"]["labels"] = json!({});
-                copy["metadata"]["ownerReferences"] = json!([{ "kind": "Team", "name": "x", "controller": true }]);
-            }
-        }
-        server.put(&copy_at("odd"), copy);
+            "has no mark" => copy["metadata"] = json!({}),
+            _ => copy["metadata"] = owned_by_a_team(),
+        });
         if mounted {
             mounting(&server, "odd", Some(START.parse().unwrap()));
         }
@@ -222,10 +278,10 @@ async fn a_copy_that_is_left_alone_stops_it_only_where_a_sidecar_mounts_it() {
         };
         let (ended, _) = append_beside(&server, distributor).await;
         assert_eq!(ended.seen.hindered().len(), 1, "it is named");
-        match ended.outcome {
+        match &ended.outcome {
             Outcome::Done(_) => assert!(!mounted, "{reason}"),
-            Outcome::Blocked(breaks) => {
-                let why = mtls::rotation::safety::in_words(&breaks);
+            Outcome::Blocked(_) => {
+                let why = held_back(&ended);
                 assert!(mounted && why.contains("sidecar odd/filed") && why.contains(reason), "{why}");
                 assert_eq!(secret_writes(&server), 1);
             }
@@ -315,8 +371,7 @@ async fn who_may_not_see_the_copies_does_not_switch() {
     server.fail("configmaps?watch", Fault::Forbidden, 100);
     server.fail("GET api/v1/configmaps", Fault::Forbidden, 100);
     let (ended, _) = append_beside(&server, async {}).await;
-    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
-    let why = mtls::rotation::safety::in_words(&breaks);
+    let why = held_back(&ended);
     assert!(why.contains("of the namespaces is not seen: not allowed to list configmaps in all namespaces"), "{why}");
     assert_eq!(secret_writes(&server), 1);
 }
@@ -349,8 +404,7 @@ async fn copies_count_also_where_nobody_mounts_one_now() {
     let labels = json!({ "app.kubernetes.io/managed-by": "dapr-operator" });
     server.put(&copy_at("a"), json!({ "metadata": { "labels": labels }, "data": { "ca.crt": ca.trust.to_pem() } }));
     let (ended, _) = append_beside(&server, async {}).await;
-    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
-    let why = mtls::rotation::safety::in_words(&breaks);
+    let why = held_back(&ended);
     assert!(why.contains("in 1 of 1 namespaces (a): Dapr's operator has written nothing for"), "{why}");
     assert!(why.contains("`mtls restart --stale -k`"), "the operator's watch may be dead: {why}");
 }
@@ -449,8 +503,7 @@ async fn namespaces_that_come_and_go_keep_no_append_waiting_for_a_copy_that_neve
         (ended, began.elapsed())
     };
     let (ended, took) = within(Duration::from_secs(600), Box::pin(async { tokio::join!(append, preview).0 })).await;
-    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
-    assert!(mtls::rotation::safety::in_words(&breaks).contains("(never)"));
+    assert!(held_back(&ended).contains("(never)"));
     assert!(took < Duration::from_secs(120), "{took:?}");
 }
 
@@ -459,8 +512,7 @@ async fn a_distributor_whose_source_was_not_found_is_not_blamed() {
     let server = file_era(&["a"]);
     server.remove(SOURCE);
     let (ended, _) = append_beside(&server, async {}).await;
-    let Outcome::Blocked(breaks) = ended.outcome else { panic!("{:?}", ended.outcome) };
-    let why = mtls::rotation::safety::in_words(&breaks);
+    let why = held_back(&ended);
     assert!(why.contains("no Secret was found that trust-manager (Bundle trust) copies from"), "{why}");
     assert!(why.contains("`--trust-source`"), "{why}");
 }
