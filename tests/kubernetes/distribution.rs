@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::apiserver::within;
+use super::commands::{RENEW, mtls};
 use mtls::error::{Error, Kind};
 use mtls::rotation::{Event, Run, Status, Strategy};
 
@@ -288,6 +289,48 @@ async fn a_copy_that_is_left_alone_stops_it_only_where_a_sidecar_mounts_it() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_whose_namespace_has_no_copy_is_named_and_not_cut_off() {
+    let server = file_era(&["a"]);
+    mounting(&server, "bare", Some(START.parse().unwrap()));
+    let distributor = async {
+        until(|| source_is_written(&server)).await;
+        put_copy(&server, "a", &as_distributed(&server));
+    };
+    let why = held_back(&append_beside(&server, distributor).await.0);
+    let told = "sidecar bare/filed is not seen to hold the new root: its namespace has no ConfigMap `dapr-root-ca.crt`";
+    assert!(why.contains(told), "{why}");
+    assert_eq!(secret_writes(&server), 1);
+}
+
+#[tokio::test]
+async fn the_first_ten_copies_that_are_left_alone_are_named_at_the_end_of_a_renewal() {
+    let odd: Vec<String> = (10..22).map(|n| format!("odd-{n}")).collect();
+    let server = file_era(&odd.iter().map(String::as_str).chain(["a"]).collect::<Vec<_>>());
+    for namespace in &odd {
+        change_copy(&server, namespace, |copy| copy["immutable"] = json!(true));
+    }
+    let ended = mtls(&server, &RENEW).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let why = "dapr-root-ca.crt does not carry what is published, and is immutable";
+    let named = |namespace: &&String| ended.stderr.contains(&format!("ConfigMap {namespace}/{why}"));
+    assert_eq!(odd.iter().filter(named).collect::<Vec<_>>(), odd[..10].iter().collect::<Vec<_>>(), "{}", ended.stderr);
+    assert!(ended.stderr.contains("and 2 more; `mtls status -k` names them all"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("ConfigMap a/"), "it will be written: {}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_copy_in_a_namespace_that_stays_while_it_is_deleted_is_told_by_status() {
+    let server = file_era(&["a", "goes"]);
+    put_copy(&server, "goes", &ca().trust.to_pem());
+    change_copy(&server, "goes", |copy| copy["metadata"]["deletionTimestamp"] = json!(START));
+    let status = mtls(&server, &["status", "-k"]).await;
+    assert_eq!(status.code, 0, "{}", status.stderr);
+    assert!(status.stdout.contains("does not carry what is published, and is being deleted"), "{}", status.stdout);
+    let hint = "if it stays, see what holds it: `kubectl get namespace goes -o yaml`";
+    assert!(status.stdout.contains(hint), "{}", status.stdout);
 }
 
 #[tokio::test(start_paused = true)]
