@@ -159,6 +159,13 @@ pub fn source(name: &str, secret: &Secret) -> (TrustSource, Vec<(String, Oddity)
     (TrustSource { name: name.to_owned(), anchors: read.certificates, version }, oddities)
 }
 
+/// The error for a source that somebody named and that is not there: no copy would ever get what is published.
+pub fn no_source(namespace: &str, name: &str) -> Error {
+    Error::failed(format!("Secret `{namespace}/{name}`, which `--trust-source` names, is not there")).hint(format!(
+        "it names the Secret that is copied into ConfigMap `{DISTRIBUTED}` of every namespace; where none is, leave it out"
+    ))
+}
+
 impl Kubernetes {
     /// Writes the source, on condition that nobody wrote it since the look.
     pub(super) async fn publish_source(&mut self, anchors: &[Certificate], seen: &Observed) -> Result<(), Error> {

@@ -177,7 +177,10 @@ impl Kubernetes {
         let mut published = trust(known, found, objects.secret, objects.config_map, self.writing.is_some(), denied)?;
         let mut unsourced = Vec::new();
         let trust_source = match objects.source {
-            Some(read) => source(known, source_name(self.writing.as_ref()), read, &mut published, &mut unsourced)?,
+            Some(read) => {
+                let at = (found.namespace.as_str(), source_name(self.writing.as_ref()));
+                source(known, at, read, &mut published, &mut unsourced)?
+            }
             None => None,
         };
         if let Some(read) = objects.configuration {
@@ -337,15 +340,19 @@ fn source_name(writing: Option<&Writing>) -> &str {
     writing.map_or(DISTRIBUTED, |writing| &writing.trust_source)
 }
 
-/// The source of the file era, where there is one.
+/// The source of the file era, where there is one. Another than the usual one was named by somebody who counts on it.
 fn source(
     known: &mut Known,
-    name: &str,
+    (namespace, name): (&str, &str),
     read: Result<Option<Secret>, Failure>,
     published: &mut Published,
     denied: &mut Vec<Denied>,
 ) -> Result<Option<TrustSource>, Error> {
-    let read = allowed(read, "what the file era's trust bundle is copied from", denied)?.flatten();
+    let read = if name == DISTRIBUTED {
+        allowed(read, "what the file era's trust bundle is copied from", denied)?.flatten()
+    } else {
+        Some(read?.ok_or_else(|| distribution::no_source(namespace, name))?)
+    };
     known.has_source = Some(read.is_some());
     Ok(read.map(|secret| {
         let (source, oddities) = distribution::source(name, &secret);

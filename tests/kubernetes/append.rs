@@ -8,7 +8,7 @@ use super::apiserver::{ApiServer, Fault};
 use super::commands::mtls;
 use super::{CONFIG_MAP, RECORD, SECRET, ca_for, cluster, cluster_of};
 
-const APPEND: [&str; 8] =
+pub const APPEND: [&str; 8] =
     ["renew-certificate", "-k", "--strategy", "append", "--valid-until", "90", "--propagation-wait", "1s"];
 
 fn issuer(server: &ApiServer) -> Value {

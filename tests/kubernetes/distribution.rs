@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::apiserver::within;
+use super::append::APPEND;
 use super::commands::{RENEW, mtls};
 use mtls::error::{Error, Kind};
 use mtls::rotation::{Event, Run, Status, Strategy};
@@ -48,7 +49,11 @@ fn owned_by_a_team() -> Value {
 
 /// What the source carries, in another order and with comments, as a distributor may write it.
 fn as_distributed(server: &ApiServer) -> String {
-    let source = STANDARD.decode(server.get(SOURCE)["data"]["ca.crt"].as_str().unwrap()).unwrap();
+    as_distributed_from(server, SOURCE)
+}
+
+fn as_distributed_from(server: &ApiServer, source: &str) -> String {
+    let source = STANDARD.decode(server.get(source)["data"]["ca.crt"].as_str().unwrap()).unwrap();
     let source = String::from_utf8(source).unwrap();
     let mut blocks: Vec<&str> = source.split_inclusive("-----END CERTIFICATE-----\n").collect();
     blocks.reverse();
@@ -548,6 +553,38 @@ async fn namespaces_that_come_and_go_keep_no_append_waiting_for_a_copy_that_neve
     let (ended, took) = within(Duration::from_secs(600), Box::pin(async { tokio::join!(append, preview).0 })).await;
     assert!(held_back(&ended).contains("(never)"));
     assert!(took < Duration::from_secs(120), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_source_of_another_name_is_published_to_and_the_usual_one_is_left_alone() {
+    let server = file_era(&["a"]);
+    let own = SOURCE.replace("dapr-root-ca.crt", "own");
+    server.put(&own, server.get(SOURCE));
+    let usual = server.get(SOURCE);
+    let distributor = async {
+        until(|| server.get(&own)["data"] != usual["data"]).await;
+        put_copy(&server, "a", &as_distributed_from(&server, &own));
+    };
+    let arguments = [&APPEND[..], &["--trust-source", "own"]].concat();
+    let (ended, ()) = tokio::join!(mtls(&server, &arguments), distributor);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(server.get(&own)["data"]["ca.crt"], server.get(SECRET)["data"]["ca.crt"]);
+    assert_eq!(server.get(SOURCE), usual);
+}
+
+#[tokio::test]
+async fn a_source_that_is_named_and_not_there_is_found_out_before_anything_is_changed() {
+    let server = file_era(&["a"]);
+    let arguments = [&RENEW[..], &["--trust-source", "own"]].concat();
+    let missing = mtls(&server, &arguments).await;
+    let why = "error: Secret `dapr-system/own`, which `--trust-source` names, is not there\n\
+               hint: it names the Secret that is copied into ConfigMap `dapr-root-ca.crt` of every namespace";
+    assert!(missing.stderr.contains(why), "{}", missing.stderr);
+    server.fail("GET secrets/own", Fault::Forbidden, 100);
+    let hidden = mtls(&server, &arguments).await;
+    let why = "not allowed to get secrets/own in namespace dapr-system";
+    assert!(hidden.stderr.contains(&format!("error: {why}")), "{}", hidden.stderr);
+    assert_eq!((missing.code, hidden.code, server.writes()), (1, 1, Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
