@@ -105,6 +105,9 @@ pub struct ApiServer {
 /// The server's clock when it starts; it goes on with Tokio's.
 pub const START: &str = "2026-06-01T00:00:00Z";
 pub const NAMESPACE: &str = "dapr-system";
+/// What can be listed.
+const LISTED: [&str; 8] =
+    ["pods", "deployments", "statefulsets", "daemonsets", "secrets", "configmaps", "leases", "configurations"];
 
 impl ApiServer {
     pub fn new() -> Self {
@@ -326,7 +329,7 @@ impl ApiServer {
         let plural = path.rsplit('/').next().unwrap();
         let api = path.split("/namespaces/").next().unwrap().trim_end_matches(&format!("/{plural}"));
         let everywhere = !path.contains("/namespaces/");
-        if ["pods", "deployments", "statefulsets", "daemonsets", "secrets", "configmaps", "leases"].contains(&plural) {
+        if LISTED.contains(&plural) {
             let name = query.split('&').find_map(|part| part.strip_prefix("fieldSelector=metadata.name"));
             let name = name.map(|name| name.trim_start_matches("%3D").trim_start_matches('='));
             let named = |key: &str| name.is_none_or(|name| key.ends_with(&format!("/{name}")));

@@ -13,6 +13,7 @@ mod distribution;
 mod fence;
 mod lock;
 mod looks;
+mod prune;
 mod races;
 mod rest;
 mod restore;

@@ -12,7 +12,7 @@ use super::{CONFIG_MAP, FENCED, RECORD, SECRET, ca, cluster, is_equal_pair, is_f
 const RESTORE: [&str; 6] = ["restore", "-k", "--propagation-wait", "0", "-o", "json"];
 
 /// A cluster that was rotated once.
-async fn rotated() -> ApiServer {
+pub async fn rotated() -> ApiServer {
     let (server, _) = cluster();
     let ended = mtls(&server, &RENEW).await;
     assert_eq!(ended.code, 0, "{}", ended.stderr);
