@@ -289,6 +289,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sidecar_whose_container_has_another_name_is_known_by_its_environment() {
+        let renamed = SERVER.replace("\"daprd\"", "\"proxy\"");
+        let seen = sidecar(&pod(&renamed), &mut Interned::default()).unwrap();
+        assert_eq!((seen.home.as_deref(), seen.is_missing), (Some("dapr-system"), false));
+        assert!(seen.consumer.held.proven().is_some());
+        let started = seen.consumer.started.map(|at| at.to_string());
+        assert_eq!(started.as_deref(), Some("2026-01-01T00:00:07Z"), "of that container");
+    }
+
+    #[test]
     fn a_sidecar_belongs_to_the_control_plane_that_it_names_or_to_any() {
         let unnamed = SERVER.replace(names::ENV_NAMESPACE, "OTHER");
         let in_mesh = |text: &str, namespace: &str| {
