@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::apiserver::{ApiServer, Fault};
 use super::commands::mtls;
-use super::{CONFIG_MAP, RECORD, SECRET, ca_for, cluster, cluster_of};
+use super::{CONFIG_MAP, RECORD, SECRET, ca_for, cluster, cluster_of, control_plane_pod, node};
 
 pub const APPEND: [&str; 8] =
     ["renew-certificate", "-k", "--strategy", "append", "--valid-until", "90", "--propagation-wait", "1s"];
@@ -105,6 +105,23 @@ async fn beside_a_torn_pair_a_prune_does_not_say_that_all_is_well() {
     let refused = mtls(&server, &["prune", "-k", "--yes"]).await;
     assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
     assert!(refused.stderr.contains("`mtls restart --stale -k` repairs the pair"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn whoever_every_later_pod_depends_on_is_not_among_those_that_may_break() {
+    let (server, _) = cluster();
+    server.remove("/api/v1/namespaces/shop/pods/server-1");
+    node(&server, "0");
+    control_plane_pod(&server, "dapr-sidecar-injector");
+    let waits = mtls(&server, &APPEND).await;
+    assert_eq!(waits.code, 4, "{}", waits.stderr);
+    let before = issuer(&server);
+    let refused = mtls(&server, &[&APPEND[..], &["--force=1", "--yes"]].concat()).await;
+    assert_eq!((refused.code, issuer(&server)), (1, before), "{}", refused.stderr);
+    let named = "warning: injector dapr-system/dapr-sidecar-injector-0 would refuse the new chain";
+    let why = "error: 1 may refuse the new chain, named above; one of them stands for more than itself, and no `--force` \
+               passes over it";
+    assert!(refused.stderr.contains(named) && refused.stderr.contains(why), "{}", refused.stderr);
 }
 
 #[tokio::test]
