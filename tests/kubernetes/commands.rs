@@ -177,6 +177,20 @@ async fn what_somebody_else_owns_is_not_written() {
 }
 
 #[tokio::test]
+async fn where_nothing_is_open_nothing_is_resumed() {
+    let (server, _) = cluster();
+    for _ in 0..2 {
+        let refused = mtls(&server, &["renew-certificate", "-k", "--resume"]).await;
+        assert_eq!((refused.code, server.writes()), (1, Vec::new()));
+        let why = "error: no rotation is open, so there is nothing to resume\n\
+                   hint: `mtls status -k` shows where the mesh stands";
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        assert_eq!(mtls(&server, &RENEW).await.code, 0);
+        server.forget();
+    }
+}
+
+#[tokio::test]
 async fn a_fence_that_cannot_be_given_back_is_work_left_over() {
     let (server, _) = cluster();
     // The third time that the Role is written, after the dry run and the fence.
