@@ -13,6 +13,8 @@ mod leak;
 mod model;
 #[path = "rotation/prune.rs"]
 mod prune;
+#[path = "rotation/refusals.rs"]
+mod refusals;
 #[path = "rotation/restore.rs"]
 mod restore;
 

@@ -14,7 +14,7 @@ fn rotate(mesh: &mut Model, ask: Ask) -> Result<(), Error> {
 }
 
 /// What the command finds before it begins.
-fn look(mesh: &mut Model) -> (Goal, Observed) {
+pub fn look(mesh: &mut Model) -> (Goal, Observed) {
     let (goal, seen, _) = block_on(prunable(mesh)).unwrap().unwrap();
     (goal, seen)
 }
@@ -26,12 +26,12 @@ fn prune(mesh: &mut Model, force: usize) -> Result<(), Error> {
     }
 }
 
-fn who(mesh: &mut Model) -> Vec<(String, String)> {
+pub fn who(mesh: &mut Model) -> Vec<(String, String)> {
     let (_, _, found) = block_on(prunable(mesh)).unwrap().unwrap();
     found.into_iter().map(|found| (found.consumer, found.why)).collect()
 }
 
-fn bridged(seed: u64, watcher: Watcher, times: usize) -> Model {
+pub fn bridged(seed: u64, watcher: Watcher, times: usize) -> Model {
     let mut mesh = Model::new(seed, 365, watcher);
     for _ in 0..times {
         rotate(&mut mesh, Ask::Renew).unwrap();
@@ -40,7 +40,7 @@ fn bridged(seed: u64, watcher: Watcher, times: usize) -> Model {
     mesh
 }
 
-fn restart_everything(mesh: &mut Model) {
+pub fn restart_everything(mesh: &mut Model) {
     mesh.restart_control_plane();
     for name in sidecars(mesh) {
         mesh.restart(&name);
@@ -199,6 +199,10 @@ fn whatever_stands_in_the_way_is_told_in_words() {
     let operator = |seen: &mut Observed, change: &dyn Fn(&mut Consumer)| {
         seen.consumers.iter_mut().filter(|consumer| consumer.role == Role::Operator).for_each(change);
     };
+    let sentry = |seen: &mut Observed, change: &dyn Fn(&mut Consumer)| {
+        seen.consumers.iter_mut().filter(|consumer| consumer.role == Role::Sentry).take(1).for_each(change);
+    };
+    let foreign = make_ca(&mut Chance::new(79), mesh.now, 300).trust.anchors()[0].clone();
     let unknown = || "no answer within 10 s".to_owned();
     let told = |change: &dyn Fn(&mut Observed)| {
         let mut seen = ready.clone();
@@ -224,6 +228,14 @@ fn whatever_stands_in_the_way_is_told_in_words() {
     says(
         &|seen| operator(seen, &|operator| operator.holds = Answer::Proven(false)),
         "operator dapr-system/operator holds only older trust anchors",
+    );
+    says(
+        &|seen| sentry(seen, &|sentry| sentry.served = Answer::Unknown(unknown())),
+        "sentry dapr-system/sentry-0 is not seen to serve the live chain: no answer within 10 s (not by force)",
+    );
+    says(
+        &|seen| seen.published.anchors.push(foreign.clone()),
+        &format!("foreign trust anchor {} {OUTSIDER}", foreign.fingerprint().short()),
     );
     says(
         &|seen| seen.consumers_complete = false,

@@ -2,8 +2,9 @@
 
 use jiff::SignedDuration;
 use mtls::error::Error;
+use mtls::mesh::{Answer, Consumer, Observed, Pair, Role};
 use mtls::rotation::strategy::Inputs;
-use mtls::rotation::{Ask, Concern, Left, Mesh, Status, Strategy, Trio};
+use mtls::rotation::{Ask, Concern, Left, Mesh, Need, Status, Strategy, Trio, begin};
 
 use super::model::{Cut, Model, Watcher};
 use super::{block_on, go, request};
@@ -164,6 +165,27 @@ fn what_cannot_be_restored_is_refused_without_a_write() {
     replaced.restart_control_plane();
     (0..4).for_each(|n| replaced.restart(&format!("apps/pod-{n}")));
     assert_eq!(refusal(&mut replaced), "nothing to restore: nobody is seen to need the CA on record");
+    let record = block_on(replaced.load()).unwrap().unwrap();
+    let seen = block_on(replaced.observe(&Need { consumers: true, ..Need::default() })).unwrap();
+    let refused = |change: &dyn Fn(&mut Observed)| {
+        let mut seen = seen.clone();
+        change(&mut seen);
+        let mut entropy = |_: &mut [u8]| panic!("nothing is minted");
+        let begun = begin(Ask::Restore, &request(Inputs::Fresh, 0), &seen, Some(&record), &mut entropy);
+        begun.err().unwrap().to_string()
+    };
+    let nobody = "the CA on record cannot be restored: nobody is seen to need the CA on record";
+    let is_mute = |consumer: &mut Consumer| {
+        (consumer.held, consumer.holds) = (Answer::NotAsked, Answer::Unknown("no answer".to_owned()));
+    };
+    assert_eq!(
+        refused(&|seen| seen.consumers.iter_mut().filter(|c| c.role == Role::Operator).for_each(is_mute)),
+        format!("{nobody}, and dapr-system/operator could not be asked")
+    );
+    assert_eq!(
+        refused(&|seen| seen.published.pair = Pair::Unequal("ca.crt differs".to_owned())),
+        format!("{nobody}, and the two objects are not equal")
+    );
 
     let mut aborted = Model::new(74, 365, Watcher::Alive);
     renew(&mut aborted, Ask::Renew).unwrap();
