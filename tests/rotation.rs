@@ -25,7 +25,8 @@ use mtls::mesh::{Anchors, Answer, Consumer, Role};
 use mtls::pki::PrivateKey;
 use mtls::rotation::strategy::{Inputs, Request, choose};
 use mtls::rotation::{
-    Ask, Concern, Goal, Left, Mesh, Move, Need, Record, Scope, Status, Step, Strategy, need, next, obstacles, plan, run,
+    Ask, Concern, Event, Goal, Left, Mesh, Move, Need, Record, Scope, Status, Step, Strategy, need, next, obstacles,
+    plan, run,
 };
 
 fn rotate(mesh: &mut Model, request: &Request) -> Result<Vec<Left>, Error> {
@@ -363,6 +364,23 @@ fn a_ca_that_sentry_invents_in_the_middle_of_a_run_is_bridged_by_the_same_run() 
         }
         assert_eq!(mesh.refusals(), 0, "after {after}: pods of both CAs accept the one chain");
     }
+}
+
+#[test]
+fn whoever_follows_a_run_is_told_that_sentry_invented_a_ca() {
+    let mut mesh = Model::new(15, 365, Watcher::Alive);
+    mesh.invents_after = Some(0);
+    let seen = block_on(mesh.observe(&Need { consumers: true, control_plane: true, ..Need::default() })).unwrap();
+    let mut chance = Chance::new(16);
+    let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
+    let goal = choose(&request(Inputs::Fresh, 90), &seen, None, &mut entropy).unwrap().goal;
+    let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
+    let mut told = Vec::new();
+    let mut tell = |event| told.push(event);
+    block_on(run(&mut mesh, &mut Record::open(goal), seen, LIMITS, &mut entropy, &mut tell)).unwrap();
+    told.retain(|event| matches!(event, Event::Noticed(_)));
+    let invented = "Sentry has invented a CA of its own; the goal is bridged over it";
+    assert_eq!(told, [Event::Noticed(invented.to_owned())]);
 }
 
 #[test]
