@@ -292,6 +292,9 @@ mod tests {
 
     /// A record as the first version of its format has it. It stays as it is when the format changes.
     const FIRST: &str = include_str!("testdata/record-1.json");
+    /// The same of an open prune, and of a restore that is done.
+    const SECOND: &str = include_str!("testdata/record-2.json");
+    const THIRD: &str = include_str!("testdata/record-3.json");
 
     fn data(text: &str) -> RecordData {
         let texts: BTreeMap<String, String> = serde_json::from_str(text).unwrap();
@@ -310,6 +313,29 @@ mod tests {
         assert_eq!(target.trust.anchors()[1], previous.trust.anchors()[0]);
         assert_ne!(target.issuer.key.public_fingerprint(), previous.issuer.key.public_fingerprint());
         assert!(record.to_data() == data(FIRST));
+    }
+
+    #[test]
+    fn a_prune_of_the_second_version_is_understood_and_written_as_it_was() {
+        let record = Record::from_data(&data(SECOND)).unwrap();
+        let Goal { strategy, target, previous, allowed, former_svids_end, .. } = &record.goal;
+        let previous = previous.as_ref().unwrap();
+        assert_eq!((record.status, *strategy), (Status::Open, Strategy::Prune));
+        assert_eq!(*allowed, ["apps/pod-0"]);
+        assert_eq!(former_svids_end.unwrap().to_string(), "2026-03-02T12:15:04.85Z");
+        assert_eq!(*target.trust.anchors(), previous.trust.anchors()[..1]);
+        assert_eq!(*target.issuer.chain, previous.issuer.chain[..1]);
+        assert!(record.to_data() == data(SECOND));
+    }
+
+    #[test]
+    fn a_restore_of_the_third_version_is_understood_and_written_as_it_was() {
+        let record = Record::from_data(&data(THIRD)).unwrap();
+        let Goal { strategy, target, previous, invented, .. } = &record.goal;
+        assert_eq!((record.status, *strategy), (Status::Done, Strategy::Restore));
+        assert_eq!((target.issuer.chain.len(), previous.as_ref().unwrap().issuer.chain.len()), (5, 5));
+        assert_eq!(invented.as_ref(), target.trust.anchors().last());
+        assert!(record.to_data() == data(THIRD));
     }
 
     #[test]
