@@ -6,6 +6,7 @@ use super::apiserver::within;
 use super::append::APPEND;
 use super::commands::{RENEW, mtls};
 use mtls::error::{Error, Kind};
+use mtls::mesh::{findings, layers};
 use mtls::rotation::{Event, Run, Status, Strategy};
 
 use super::*;
@@ -247,12 +248,16 @@ async fn a_trust_manager_that_does_not_run_is_known_by_its_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn a_distributor_that_nobody_knows_is_to_be_found_by_what_it_wrote() {
-    for (metadata, who) in [(json!({}), "whoever copies it"), (owned_by_a_team(), "Team x")] {
+    let look = "see who writes them: `kubectl get configmap dapr-root-ca.crt -o yaml --show-managed-fields`";
+    let theirs = "Team x copies it; if the number does not grow, see whether it works";
+    for (metadata, who, hint) in [(json!({}), "whoever copies it", look), (owned_by_a_team(), "Team x", theirs)] {
         let server = file_era(&["a"]);
         change_copy(&server, "a", |copy| copy["metadata"] = metadata);
-        let why = held_back(&append_beside(&server, async {}).await.0);
-        assert!(why.contains(&format!("{who} has written nothing for ")), "{why}");
-        assert!(why.contains("`kubectl get configmap dapr-root-ca.crt -o yaml --show-managed-fields`"), "{why}");
+        let (ended, _) = append_beside(&server, async {}).await;
+        let why = held_back(&ended);
+        assert!(why.contains(&format!("{who} has written nothing for ")) && why.contains(look), "{why}");
+        let found = findings(&ended.seen, &layers(&ended.seen), None);
+        assert!(found.iter().any(|finding| finding.hint == hint), "{found:?}");
     }
 }
 
