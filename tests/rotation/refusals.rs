@@ -1,11 +1,11 @@
 //! Refusals in the words that an operator reads: of a strategy, of a move, of a prune, of a way back.
 
-use mtls::mesh::Observed;
+use mtls::mesh::{Era, Observed};
 use mtls::pki::{Issuer, TrustBundle, Validity, issuer};
 use mtls::rotation::Trio;
 use mtls::rotation::safety::{breaks, in_words};
 
-use super::model::{ca_with, prunable, prune};
+use super::model::{Topology, ca_with, prunable, prune};
 use super::prune::{bridged, look, restart_everything, who};
 use super::*;
 
@@ -37,6 +37,21 @@ fn a_strategy_says_which_input_it_lacks() {
     assert_eq!(why_not(&mut mesh, Strategy::SameKey, Inputs::Fresh), "it needs the live root's key");
     let needs = "it needs the live root's key, or an issuer under that root";
     assert_eq!(why_not(&mut mesh, Strategy::Issuer, Inputs::Fresh), needs);
+}
+
+#[test]
+fn where_nothing_is_published_and_nothing_is_on_record_somebody_must_name_a_replacement() {
+    let mut mesh = Model::new(79, 365, Watcher::Alive);
+    mesh.emptied = true;
+    let why = rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap_err().to_string();
+    let told = "no strategy is safe here: replace: nothing is published, while somebody may hold a CA that no record \
+                has; by name only";
+    assert_eq!(why, told);
+    let why = why_not(&mut mesh, Strategy::Bridge, Inputs::Fresh);
+    assert_eq!(why, "there is no live issuer with its key, so nothing can be signed with it");
+    let key = mesh.root_keys[0].clone();
+    let why = why_not(&mut mesh, Strategy::SameKey, Inputs::Key(key));
+    assert_eq!(why, "the live chain ends in no trust anchor that is published");
 }
 
 #[test]
@@ -98,6 +113,18 @@ fn the_guard_says_what_a_move_would_do_to_whom() {
     of(&mut seen, "dapr-system/operator", |operator| operator.accepts = Answer::Proven(false));
     let why = "operator dapr-system/operator refused the new chain in a canary handshake";
     assert_eq!(in_words(&breaks(&goal, &switch, &seen)), why);
+}
+
+#[test]
+fn of_those_who_are_in_the_way_for_one_reason_ten_are_named() {
+    let sidecars = vec![(Era::Env, Watcher::NoMount); 12];
+    let watchers = vec![Watcher::Alive];
+    let mut mesh = Model::with(91, 365, Topology { sentries: 1, injectors: 1, schedulers: 1, watchers, sidecars });
+    let (goal, seen) = renewal(&mut mesh, &append(), &|_| ()).unwrap();
+    let why = in_words(&breaks(&goal, &Move::PublishIssuer { issuer: goal.target.issuer.clone() }, &seen));
+    let told = "injector dapr-system/injector, sidecar apps/pod-0, sidecar apps/pod-1, sidecar apps/pod-2, \
+                sidecar apps/pod-3, sidecar apps/pod-4, sidecar apps/pod-5 and 6 more would refuse the new chain: ";
+    assert!(why.contains(told), "{why}");
 }
 
 #[test]
