@@ -6,6 +6,8 @@
 mod applications;
 #[path = "rotation/auto.rs"]
 mod auto;
+#[path = "rotation/cuts.rs"]
+mod cuts;
 #[path = "rotation/file_era.rs"]
 mod file_era;
 #[path = "rotation/leak.rs"]
@@ -51,81 +53,6 @@ fn bridges_in_a_row_break_no_handshake_whatever_the_pods_do() {
     }
 }
 
-/// What is rotated how, after what has happened before.
-struct Case {
-    strategy: Strategy,
-    ask: Ask,
-    request: Request,
-    mesh: Model,
-}
-
-/// Each strategy once, on a mesh that it fits.
-fn cases(watcher: Watcher) -> Vec<Case> {
-    let key = PrivateKey::generate(&mut |bytes: &mut [u8]| Chance::new(97).fill(bytes));
-    let own = make_ca(&mut Chance::new(96), Model::new(0, 365, watcher).now, 300);
-    let rotated = |first: Request| {
-        let mut mesh = Model::new(30, 365, watcher);
-        rotate(&mut mesh, &first).unwrap();
-        mesh
-    };
-    let other = |request: Request| Request { digest: "another".to_owned(), ..request };
-    let by_name = |strategy| Request { strategy: Some(strategy), ..request(Inputs::Fresh, 90) };
-    let case = |strategy, ask, request, mesh| Case { strategy, ask, request, mesh };
-    let mut broken = Model::new(31, 365, watcher);
-    broken.broken = true;
-    vec![
-        case(Strategy::Bridge, Ask::Renew, request(Inputs::Fresh, 90), Model::new(32, 365, watcher)),
-        case(
-            Strategy::SameKey,
-            Ask::Renew,
-            other(request(Inputs::Key(key.clone()), 90)),
-            rotated(request(Inputs::Key(key), 90)),
-        ),
-        case(
-            Strategy::Issuer,
-            Ask::Renew,
-            other(request(Inputs::Given(own.clone()), 300)),
-            rotated(request(Inputs::Given(own), 300)),
-        ),
-        case(Strategy::Abort, Ask::Abort, request(Inputs::Fresh, 90), rotated(request(Inputs::Fresh, 90))),
-        case(Strategy::Replace, Ask::Renew, by_name(Strategy::Replace), broken),
-    ]
-}
-
-#[test]
-fn every_strategy_survives_being_cut_off_at_every_write_and_the_next_run_completes_it() {
-    for watcher in [Watcher::Alive, Watcher::Dead] {
-        for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
-            for at in 0.. {
-                let mut reached = false;
-                for Case { strategy, ask, request, mut mesh } in cases(watcher) {
-                    let context = format!("{strategy:?} {watcher:?} {cut:?} at {at}");
-                    let before = mesh.secret.trust.anchors().len();
-                    mesh.cut = Some((mesh.steps() + at, cut));
-                    let first = block_on(go(&mut mesh, ask, &request));
-                    reached |= mesh.has_cut();
-                    mesh.cut = None;
-                    let record = block_on(mesh.load()).unwrap();
-                    let done = record.is_some_and(|r| r.status == Status::Done && r.goal.strategy == strategy);
-                    if !done {
-                        let second = block_on(go(&mut mesh, ask, &request));
-                        second.unwrap_or_else(|why| panic!("{context}: first {first:?}, then {why}"));
-                    }
-                    let record = block_on(mesh.load()).unwrap().unwrap();
-                    assert_eq!(record.goal.strategy, strategy, "{context}");
-                    assert_eq!(mesh.invented, 0, "{context}: Sentry invented a CA");
-                    assert_eq!(mesh.secret.issuer.chain, record.goal.target.issuer.chain, "{context}");
-                    let added = usize::from(matches!(strategy, Strategy::Bridge | Strategy::SameKey));
-                    assert_eq!(mesh.secret.trust.anchors().len(), before + added, "{context}: one rotation, not two");
-                }
-                if !reached {
-                    break;
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn each_proof_that_is_missing_is_waited_for_by_its_own_question() {
     let mut mesh = Model::new(8, 365, Watcher::Alive);
@@ -150,36 +77,6 @@ fn each_proof_that_is_missing_is_waited_for_by_its_own_question() {
     assert!(lacks(Role::Sentry, &serves_old).served);
     assert!(lacks(Role::Injector, &|injector| injector.held = Answer::Proven(old.clone())).held);
     assert!(lacks(Role::Operator, &|operator| operator.accepts = Answer::Proven(false)).accepts.is_some());
-}
-
-/// Somebody deletes the record of a run that was killed. What it was after is forgotten: the next renewal begins anew
-/// on whatever is published, in the middle of a pair too.
-#[test]
-fn a_record_that_vanished_at_any_write_costs_no_call_and_no_ca() {
-    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After] {
-        for at in 0.. {
-            let mut reached = false;
-            let bridged = cases(Watcher::Dead).into_iter().filter(|case| case.strategy != Strategy::Replace);
-            for Case { strategy, ask, request, mut mesh } in bridged {
-                let context = format!("{strategy:?} {cut:?} at {at}");
-                mesh.cut = Some((mesh.steps() + at, cut));
-                let first = block_on(go(&mut mesh, ask, &request));
-                assert!(first.is_ok() || mesh.has_cut(), "{context}: {first:?}");
-                reached |= mesh.has_cut();
-                mesh.cut = None;
-                mesh.record = None;
-                rotate(&mut mesh, &self::request(Inputs::Fresh, 90)).unwrap_or_else(|why| panic!("{context}: {why}"));
-                (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
-                assert_eq!(mesh.invented, 0, "{context}: Sentry invented a CA");
-                assert_eq!(mesh.secret.trust.anchors(), mesh.config_map, "{context}: the pair is whole");
-                let target = block_on(mesh.load()).unwrap().unwrap().goal.target;
-                assert_eq!(mesh.secret.issuer.chain, target.issuer.chain, "{context}: switched");
-            }
-            if !reached {
-                break;
-            }
-        }
-    }
 }
 
 #[test]
@@ -595,31 +492,6 @@ fn who_cannot_be_seen_is_not_among_those_that_may_break() {
     let seen = block_on(mesh.observe(&need(&goal, &seen))).unwrap();
     let found = obstacles(&goal, &seen);
     assert!(found.iter().any(|found| found.consumer == "that cannot be seen" && !found.may_be_allowed), "{found:?}");
-}
-
-#[test]
-fn an_append_survives_being_cut_off_at_every_write() {
-    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
-        for at in 0..16 {
-            let mut mesh = Model::new(26, 365, Watcher::Dead);
-            let append = Request {
-                strategy: Some(Strategy::Append),
-                restart: Some(Scope::ControlPlane),
-                ..request(Inputs::Fresh, 90)
-            };
-            mesh.cut = Some((at, cut));
-            let mut runs = 0;
-            let is_done = |mesh: &mut Model| block_on(mesh.load()).unwrap().is_some_and(|r| r.status == Status::Done);
-            while rotate(&mut mesh, &append).is_err() && !is_done(&mut mesh) {
-                runs += 1;
-                assert!(runs < 5, "{cut:?} at {at}: it does not come to an end");
-                mesh.cut = mesh.cut.filter(|_| !mesh.has_cut());
-                (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
-            }
-            assert_eq!(mesh.secret.trust.anchors().len(), 2, "{cut:?} at {at}: one rotation");
-            assert_eq!(mesh.invented, 0, "{cut:?} at {at}");
-        }
-    }
 }
 
 fn append() -> Request {

@@ -67,8 +67,9 @@ impl Model {
         }
         self.versions.0 += 1;
         self.written_now();
-        self.remember(Some(bundle), issuer.as_ref(), seen);
-        if self.strategy_on_record() == Some(Strategy::Prune) {
+        let record = self.recorded();
+        self.remember(Some(bundle), issuer.as_ref(), record.as_ref(), seen);
+        if record.is_some_and(|record| record.goal.strategy == Strategy::Prune) {
             self.retire(bundle);
         }
         self.keep(bundle.anchors());
@@ -87,11 +88,16 @@ impl Model {
 
     /// What the annotation on the Secret says afterwards: the roots that were noted, until they are retired, and of those
     /// in the bundle those that the record names and that the issuer is signed under.
-    fn remember(&mut self, bundle: Option<&TrustBundle>, issuer: Option<&Issuer>, seen: &Observed) {
+    fn remember(
+        &mut self,
+        bundle: Option<&TrustBundle>,
+        issuer: Option<&Issuer>,
+        record: Option<&Record>,
+        seen: &Observed,
+    ) {
         let published = &seen.published.anchors;
         let anchors = bundle.map_or(published.as_slice(), TrustBundle::anchors);
-        let record = self.record.as_ref().map(|data| Record::from_data(data).unwrap());
-        let recorded: Vec<&Certificate> = record.iter().flat_map(Record::roots).collect();
+        let recorded: Vec<&Certificate> = record.into_iter().flat_map(Record::roots).collect();
         let signs = |anchor: &Certificate| {
             issuer.is_some_and(|issuer| until(&issuer.chain, std::slice::from_ref(anchor), self.now).is_ok())
         };
@@ -104,8 +110,9 @@ impl Model {
         self.noted.dedup();
     }
 
-    fn strategy_on_record(&self) -> Option<Strategy> {
-        self.record.as_ref().map(|data| Record::from_data(data).unwrap().goal.strategy)
+    /// The record that is there.
+    pub fn recorded(&self) -> Option<Record> {
+        self.record.as_ref().map(|data| Record::from_data(data).unwrap())
     }
 
     /// From now on these must not leave the bundle. What a broken mesh had is let go.
@@ -174,7 +181,8 @@ impl Model {
                 self.secret.issuer = issuer.clone();
                 self.versions.0 += 1;
                 self.written_now();
-                self.remember(None, Some(issuer), seen);
+                let record = self.recorded();
+                self.remember(None, Some(issuer), record.as_ref(), seen);
             }
             Move::Nudge => self.nudge(seen),
             Move::RestartApplications { workloads } => self.restart_applications(workloads),
@@ -254,7 +262,7 @@ impl Mesh for Model {
     }
 
     async fn load(&mut self) -> Result<Option<Record>, Error> {
-        Ok(self.record.as_ref().map(|data| Record::from_data(data).unwrap()))
+        Ok(self.recorded())
     }
 
     async fn save(&mut self, record: &Record) -> Result<(), Error> {

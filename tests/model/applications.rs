@@ -8,6 +8,7 @@ use mtls::mesh::{Consumer, Era, Role, Workload, WorkloadKind};
 use super::{Model, Process, Sentry};
 
 /// A Deployment with one pod.
+#[derive(Clone)]
 pub struct App {
     /// `app-0`; its pod is `apps/pod-0`.
     pub name: String,

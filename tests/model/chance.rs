@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 /// A small generator with a printed seed.
+#[derive(Clone)]
 pub struct Chance(u64);
 
 impl Chance {

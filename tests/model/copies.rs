@@ -13,6 +13,7 @@ use super::Model;
 const NAMESPACES: [&str; 4] = ["apps", "quiet-1", "quiet-2", "quiet-3"];
 
 /// The copies, and those that are on their way.
+#[derive(Clone)]
 pub struct Copies {
     held: BTreeMap<&'static str, (Vec<Certificate>, Timestamp)>,
     coming: Vec<(Timestamp, &'static str)>,

@@ -11,7 +11,7 @@ use mtls::pki::{
 use super::{Chance, Model};
 
 /// What was counted, and what need not be verified twice.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Handshakes {
     /// Pairs of processes that were looked at.
     pub pairs: u64,

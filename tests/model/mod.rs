@@ -39,6 +39,7 @@ pub use prune::{is_outsider, prunable, prune};
 use sentry::Sentry;
 pub use sentry::{ca_with, ca_without_bridges, make_ca};
 
+#[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch that a test sets")]
 pub struct Model {
     pub now: Timestamp,

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::{Chance, Model, SKEW};
 
+#[derive(Clone)]
 pub struct Sentry {
     pub name: String,
     pub loaded: Trio,

@@ -68,28 +68,6 @@ fn a_bridge_restarts_applications_after_its_switch() {
 }
 
 #[test]
-fn an_append_that_restarts_everything_survives_being_cut_off_at_every_write() {
-    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
-        for at in 0..16 {
-            let mut mesh = Model::new(42, 365, Watcher::Dead);
-            mesh.cut = Some((at, cut));
-            let limits = Limits { parallel: 1, ..LIMITS };
-            if block_on(go_within(&mut mesh, Ask::Renew, &all(), limits)).is_err() {
-                mesh.cut = None;
-                let is_done = |record: Option<Record>| record.is_some_and(|record| record.status == Status::Done);
-                if !is_done(block_on(mesh.load()).unwrap()) {
-                    block_on(go_within(&mut mesh, Ask::Renew, &all(), limits))
-                        .unwrap_or_else(|why| panic!("{cut:?} at {at}: {why}"));
-                }
-            }
-            assert_eq!(mesh.restarts(), [1; 4], "{cut:?} at {at}: a second run restarts what is missing");
-            assert_eq!(mesh.secret.trust.anchors().len(), 2, "{cut:?} at {at}: one rotation");
-            assert_eq!(mesh.secret.issuer.chain.len(), 1, "{cut:?} at {at}: switched");
-        }
-    }
-}
-
-#[test]
 fn a_wave_that_does_not_end_stops_those_after_it_and_is_named() {
     let mut mesh = Model::new(43, 365, Watcher::Alive);
     mesh.apps[1].hangs = true;

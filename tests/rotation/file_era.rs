@@ -7,7 +7,7 @@ use super::model::Topology;
 use super::*;
 
 /// A mesh whose two sidecars mount their anchors and see their mounts change so; from a source or from the operator.
-fn of_files(seed: u64, watcher: Watcher, has_source: bool) -> Model {
+pub fn of_files(seed: u64, watcher: Watcher, has_source: bool) -> Model {
     let sidecars = vec![(Era::File, watcher); 2];
     let watchers = vec![Watcher::Alive];
     let mut mesh = Model::with(seed, 365, Topology { sentries: 1, injectors: 1, schedulers: 1, watchers, sidecars });
@@ -116,25 +116,6 @@ fn a_prune_waits_for_no_copy_and_retires_nothing_where_one_is_behind() {
     assert_eq!((mesh.secret.trust.anchors().len(), mesh.copies.source.as_ref().unwrap().len()), (1, 1));
     (0..60).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
     assert_eq!(mesh.refusals(), 0);
-}
-
-#[test]
-fn cut_off_at_any_write_the_same_command_goes_on_and_writes_the_source_once() {
-    for cut in Cut::ALL {
-        for at in 0..9 {
-            let mut mesh = of_files(71, Watcher::Alive, true);
-            mesh.cut = Some((at, cut));
-            if rotate(&mut mesh, &unrestarted()).is_err() {
-                mesh.cut = None;
-                let is_done = |record: Option<Record>| record.is_some_and(|record| record.status == Status::Done);
-                if !is_done(block_on(mesh.load()).unwrap()) {
-                    rotate(&mut mesh, &unrestarted()).unwrap_or_else(|why| panic!("{cut:?} at {at}: {why}"));
-                }
-            }
-            assert!(is_switched(&mesh), "{cut:?} at {at}");
-            assert_eq!(mesh.copies.source.as_ref().unwrap().len(), 2, "{cut:?} at {at}: one rotation");
-        }
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use mtls::mesh::{Answer, Consumer, Denied, Observed, Role};
 use mtls::rotation::strategy::{Inputs, Request};
 use mtls::rotation::{Ask, Goal, Mesh, Outcome, Scope, Status, Strategy, obstacles};
 
+use super::cuts::Case;
 use super::model::{self, Chance, Cut, Model, Watcher, make_ca, prunable};
 use super::{block_on, go, request};
 
@@ -19,7 +20,7 @@ pub fn look(mesh: &mut Model) -> (Goal, Observed) {
     (goal, seen)
 }
 
-fn prune(mesh: &mut Model, force: usize) -> Result<(), Error> {
+pub fn prune(mesh: &mut Model, force: usize) -> Result<(), Error> {
     match block_on(model::prune(mesh, force))?.unwrap().outcome {
         Outcome::Done(_) => Ok(()),
         other => Err(Error::failed(format!("{other:?}"))),
@@ -282,36 +283,19 @@ fn an_open_prune_stands_in_the_way_of_no_renewal() {
 }
 
 #[test]
-fn cut_off_at_any_write_the_next_prune_completes_or_an_abort_goes_back() {
-    for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
-        for ask in [None, Some(Ask::Abort), Some(Ask::Resume)] {
-            for at in 0.. {
-                let context = format!("{cut:?} at {at}, then {ask:?}");
-                let mut mesh = bridged(6, Watcher::Alive, 2);
-                restart_everything(&mut mesh);
-                mesh.cut = Some((mesh.steps() + at, cut));
-                let first = prune(&mut mesh, 0);
-                if !mesh.has_cut() {
-                    first.unwrap_or_else(|why| panic!("{context}: {why}"));
-                    assert!(at > 2, "{context}: the record, the chain, the bundle");
-                    break;
-                }
-                mesh.cut = None;
-                let record = block_on(mesh.load()).unwrap().unwrap();
-                let is_open = record.goal.strategy == Strategy::Prune && record.status == Status::Open;
-                let went_on = match ask {
-                    Some(ask) if is_open => rotate(&mut mesh, ask),
-                    None if record.goal.strategy != Strategy::Prune || is_open => prune(&mut mesh, 0),
-                    _ => continue,
-                };
-                went_on.unwrap_or_else(|why| panic!("{context}: {why}"));
-                let back = ask == Some(Ask::Abort);
-                assert_eq!(mesh.secret.issuer.chain.len(), if back { 5 } else { 1 }, "{context}");
-                assert_eq!(mesh.secret.trust.anchors().len(), if back { 3 } else { 1 }, "{context}");
-                assert_eq!(mesh.invented, 0, "{context}");
-                restart_everything(&mut mesh);
+fn cut_off_at_any_write_an_open_prune_is_resumed_or_goes_back() {
+    let start = Case::of(Strategy::Prune, Watcher::Alive);
+    for (ask, chain, anchors) in [(Ask::Abort, 5, 3), (Ask::Resume, 1, 1)] {
+        start.each_cut(&Cut::ALL, |mut case, _, context| {
+            if !case.is_open() {
+                return;
             }
-        }
+            rotate(&mut case.mesh, ask).unwrap_or_else(|why| panic!("{context}, then {ask:?}: {why}"));
+            let mesh = &mut case.mesh;
+            let left = (mesh.secret.issuer.chain.len(), mesh.secret.trust.anchors().len(), mesh.invented);
+            assert_eq!(left, (chain, anchors, 0), "{context}, then {ask:?}");
+            restart_everything(mesh);
+        });
     }
 }
 

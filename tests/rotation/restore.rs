@@ -6,6 +6,7 @@ use mtls::mesh::{Answer, Consumer, Observed, Pair, Role};
 use mtls::rotation::strategy::Inputs;
 use mtls::rotation::{Ask, Concern, Left, Mesh, Need, Status, Strategy, Trio, begin};
 
+use super::cuts::Case;
 use super::model::{Cut, Model, Watcher};
 use super::{block_on, go, request};
 
@@ -20,7 +21,7 @@ fn renew(mesh: &mut Model, ask: Ask) -> Result<Vec<Left>, Error> {
 type Damage = fn(&mut Model);
 
 /// A mesh that was rotated, and whose Sentry then invented a CA, under which a pod was born.
-fn invented(seed: u64, watcher: Watcher) -> (Model, Trio) {
+pub fn invented(seed: u64, watcher: Watcher) -> (Model, Trio) {
     let mut mesh = Model::new(seed, 365, watcher);
     renew(&mut mesh, Ask::Renew).unwrap();
     let kept = mesh.secret.clone();
@@ -72,39 +73,21 @@ fn a_ca_that_sentry_invented_gives_way_to_the_kept_one_and_the_pods_under_it_are
 #[test]
 fn cut_off_at_any_write_the_same_command_or_a_resumed_rotation_goes_on() {
     for (watcher, ask) in [(Watcher::Alive, Ask::Restore), (Watcher::Dead, Ask::Resume)] {
-        for cut in [Cut::Before, Cut::BetweenThePair, Cut::After, Cut::Signal] {
-            for at in 0.. {
-                let context = format!("{watcher:?} {cut:?} at {at}, then {ask:?}");
-                let (mut mesh, kept) = invented(50, watcher);
-                mesh.cut = Some((mesh.steps() + at, cut));
-                let first = restore(&mut mesh);
-                if !mesh.has_cut() {
-                    first.unwrap_or_else(|why| panic!("{context}: {why}"));
-                    assert!(at > 3, "{context}: the record, the bundle, the issuer, a nudge, the record");
-                    break;
-                }
-                mesh.cut = None;
-                let record = block_on(mesh.load()).unwrap().unwrap();
-                let is_open = record.goal.strategy == Strategy::Restore && record.status == Status::Open;
-                if is_open {
-                    let refused = renew(&mut mesh, Ask::Renew).unwrap_err().to_string();
-                    assert!(refused.contains("other inputs") && refused.contains("strategy restore"), "{refused}");
-                    let refused = renew(&mut mesh, Ask::Abort).unwrap_err().to_string();
-                    assert!(refused.contains("the way back itself"), "{refused}");
-                }
-                let left = match (record.status, ask) {
-                    (Status::Done, _) if record.goal.strategy == Strategy::Restore => continue,
-                    (_, Ask::Resume) if is_open => renew(&mut mesh, Ask::Resume),
-                    _ => restore(&mut mesh),
-                };
-                let left = left.unwrap_or_else(|second| panic!("{context}: first {first:?}, then {second}"));
-                assert_eq!(mesh.secret.root(), kept.root(), "{context}");
-                assert_eq!(mesh.secret.trust.anchors().len(), 3, "{context}: the invented one beside the two kept");
-                let record = block_on(mesh.load()).unwrap().unwrap();
-                assert_eq!((record.goal.strategy, record.status), (Strategy::Restore, Status::Done), "{context}");
-                calls_are_back(&mut mesh, &left);
+        let start = Case::of(Strategy::Restore, watcher);
+        let kept = start.mesh.recorded().unwrap().goal.target;
+        start.each_cut(&Cut::ALL, |mut case, first, context| {
+            if case.is_done() {
+                return;
             }
-        }
+            let ask = if case.is_open() { ask } else { Ask::Restore };
+            let left = renew(&mut case.mesh, ask)
+                .unwrap_or_else(|second| panic!("{context}, then {ask:?}: first {first:?}, then {second}"));
+            assert_eq!(case.mesh.secret.root(), kept.root(), "{context}");
+            let anchors = case.mesh.secret.trust.anchors().len();
+            assert_eq!(anchors, 3, "{context}: the invented one beside the two kept");
+            assert!(case.is_done(), "{context}");
+            calls_are_back(&mut case.mesh, &left);
+        });
     }
 }
 
