@@ -19,6 +19,8 @@ mod prune;
 mod refusals;
 #[path = "rotation/restore.rs"]
 mod restore;
+#[path = "rotation/vanished.rs"]
+mod vanished;
 
 use jiff::SignedDuration;
 use model::{Chance, Cut, LIMITS, Model, Watcher, block_on, go, make_ca, request};

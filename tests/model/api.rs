@@ -67,9 +67,8 @@ impl Model {
         }
         self.versions.0 += 1;
         self.written_now();
-        let record = self.recorded();
-        self.remember(Some(bundle), issuer.as_ref(), record.as_ref(), seen);
-        if record.is_some_and(|record| record.goal.strategy == Strategy::Prune) {
+        self.remember(Some(bundle), issuer.as_ref(), seen);
+        if self.known.as_ref().is_some_and(|record| record.goal.strategy == Strategy::Prune) {
             self.retire(bundle);
         }
         self.keep(bundle.anchors());
@@ -88,16 +87,10 @@ impl Model {
 
     /// What the annotation on the Secret says afterwards: the roots that were noted, until they are retired, and of those
     /// in the bundle those that the record names and that the issuer is signed under.
-    fn remember(
-        &mut self,
-        bundle: Option<&TrustBundle>,
-        issuer: Option<&Issuer>,
-        record: Option<&Record>,
-        seen: &Observed,
-    ) {
+    fn remember(&mut self, bundle: Option<&TrustBundle>, issuer: Option<&Issuer>, seen: &Observed) {
         let published = &seen.published.anchors;
         let anchors = bundle.map_or(published.as_slice(), TrustBundle::anchors);
-        let recorded: Vec<&Certificate> = record.into_iter().flat_map(Record::roots).collect();
+        let recorded: Vec<&Certificate> = self.known.iter().flat_map(Record::roots).collect();
         let signs = |anchor: &Certificate| {
             issuer.is_some_and(|issuer| until(&issuer.chain, std::slice::from_ref(anchor), self.now).is_ok())
         };
@@ -181,8 +174,7 @@ impl Model {
                 self.secret.issuer = issuer.clone();
                 self.versions.0 += 1;
                 self.written_now();
-                let record = self.recorded();
-                self.remember(None, Some(issuer), record.as_ref(), seen);
+                self.remember(None, Some(issuer), seen);
             }
             Move::Nudge => self.nudge(seen),
             Move::RestartApplications { workloads } => self.restart_applications(workloads),
@@ -239,6 +231,10 @@ impl Mesh for Model {
             self.secret = before;
             self.versions = (self.versions.0 + 1, self.versions.1 + 1);
         }
+        if self.forgets_after == Some(here) {
+            self.note("somebody deletes the record");
+            self.record = None;
+        }
         self.shake_hands();
         let cut = cut.filter(|cut| cut.fails());
         cut.map_or(Ok(()), |cut| Err(Error::failed(format!("cut at a move: {cut:?}"))))
@@ -262,7 +258,8 @@ impl Mesh for Model {
     }
 
     async fn load(&mut self) -> Result<Option<Record>, Error> {
-        Ok(self.recorded())
+        self.known = self.recorded();
+        Ok(self.known.clone())
     }
 
     async fn save(&mut self, record: &Record) -> Result<(), Error> {
@@ -270,8 +267,11 @@ impl Mesh for Model {
         if matches!(cut, Some(Cut::Before | Cut::Refused | Cut::Touched)) {
             return Err(Error::failed("cut before a record"));
         }
+        if self.known.is_some() && self.record.is_none() {
+            return Err(Error::failed("cannot update the record: there is no such object"));
+        }
         self.forsake(record);
-        self.record = Some(record.to_data());
+        (self.record, self.known) = (Some(record.to_data()), Some(record.clone()));
         self.writes += 1;
         self.note(format!("record: {} {:?}", record.goal.strategy.word(), record.status));
         cut.filter(|cut| cut.fails()).map_or(Ok(()), |_| Err(Error::failed("cut after a record")))

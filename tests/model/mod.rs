@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Role};
 use mtls::pki::{Certificate, Fingerprint, PrivateKey};
-use mtls::rotation::{Limits, RecordData, Strategy, Trio};
+use mtls::rotation::{Limits, Record, RecordData, Strategy, Trio};
 
 use applications::App;
 pub use chance::Chance;
@@ -61,6 +61,8 @@ pub struct Model {
     pub cut: Option<(u64, Cut)>,
     /// The move (from 0) after which Sentry invents a CA, under which a pod is born.
     pub invents_after: Option<u64>,
+    /// The move (from 0) after which somebody deletes the record.
+    pub forgets_after: Option<u64>,
     /// Whether SVIDs are issued anew and sidecars are restarted while time passes.
     pub restless: bool,
     /// Whether pods are born, deleted and crash then too.
@@ -117,6 +119,8 @@ pub struct Model {
     pub copies: Copies,
     /// Since when a fence stands.
     pub fenced: Option<Timestamp>,
+    /// The record as the run has read or written it.
+    known: Option<Record>,
     locked: bool,
     killed: bool,
     versions: (u64, u64),
@@ -201,6 +205,8 @@ impl Model {
             invented: 0,
             cut: None,
             invents_after: None,
+            forgets_after: None,
+            known: None,
             restless: false,
             lively: false,
             file_era: sidecars.iter().any(|(era, _)| *era == Era::File),
