@@ -17,6 +17,8 @@ mod model;
 mod prune;
 #[path = "rotation/refusals.rs"]
 mod refusals;
+#[path = "rotation/replace.rs"]
+mod replace;
 #[path = "rotation/restore.rs"]
 mod restore;
 #[path = "rotation/vanished.rs"]
@@ -498,6 +500,28 @@ fn who_cannot_be_seen_is_not_among_those_that_may_break() {
 
 fn append() -> Request {
     Request { strategy: Some(Strategy::Append), restart: Some(Scope::ControlPlane), ..request(Inputs::Fresh, 90) }
+}
+
+#[test]
+fn an_append_that_may_break_so_many_switches_and_those_alone_refuse() {
+    let mut mesh = Model::new(55, 365, Watcher::Alive);
+    rotate(&mut mesh, &append()).unwrap_err();
+    (0..2).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let issuer = mesh.secret.issuer.chain.clone();
+    mesh.force = 1;
+    let writes = mesh.writes;
+    let why = rotate(&mut mesh, &append()).unwrap_err().to_string();
+    assert!(why.starts_with("sidecar apps/pod-2, sidecar apps/pod-3 would refuse the new chain"), "{why}");
+    assert_eq!((mesh.writes, &mesh.secret.issuer.chain), (writes, &issuer));
+
+    mesh.force = 2;
+    let left = rotate(&mut mesh, &append()).unwrap();
+    let allowed = left.iter().filter(|left| left.concern == Concern::Allowed).map(|left| left.consumer.as_str());
+    assert_eq!(allowed.collect::<Vec<_>>(), ["apps/pod-2", "apps/pod-3"]);
+    (0..40).for_each(|_| mesh.pass(SignedDuration::from_hours(1)));
+    assert!(mesh.refusals() > 0, "it is those two");
+    (2..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    assert_eq!(mesh.refusals(), 0);
 }
 
 #[test]

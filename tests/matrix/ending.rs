@@ -29,7 +29,7 @@ impl Script {
         assert!(!self.is_open(), "a rotation does not come to an end");
         assert!(self.mesh.is_whole(), "the pair stays unequal");
         assert!(!self.mesh.usurped, "a CA is lost");
-        if self.mesh.invented > 0 || self.mesh.broken {
+        if self.mesh.invented > 0 || self.mesh.broken || !self.mesh.named.is_empty() {
             self.recover();
         }
         self.pass(SignedDuration::from_hours(13));

@@ -63,8 +63,10 @@ impl Script {
             return;
         }
         self.mesh.broken = true;
+        let scopes = [None, None, Some(Scope::All)];
         let request = Request {
             strategy: Some(Strategy::Replace),
+            restart: *self.chance.from(&scopes),
             digest: format!("replacement {}", self.begun),
             ..request(Inputs::Fresh, 90)
         };
@@ -86,6 +88,7 @@ impl Script {
         self.pass(SignedDuration::from_hours(13));
         assert_eq!(self.mesh.refusals(), 0, "somebody refuses somebody after everything was restarted");
         self.mesh.broken = false;
+        self.mesh.named.clear();
     }
 
     pub fn command(&mut self, ask: Ask, request: &Request) {

@@ -49,13 +49,18 @@ pub async fn command(mesh: &mut Model, ask: Ask, request: &Request) -> Result<Ru
     let mut chance = Chance::new(mesh.chance.below(u64::MAX));
     let mut entropy = |bytes: &mut [u8]| chance.fill(bytes);
     let begun = begin(ask, request, &seen, kept.as_ref(), &mut entropy);
-    let (record, continues) = match begun.map_err(|why| Error::failed(why.to_string()))? {
+    let (mut record, continues) = match begun.map_err(|why| Error::failed(why.to_string()))? {
         Begin::Continue(record) => (*record, true),
         Begin::New(proposal) => {
             mesh.root_keys.extend(proposal.root_key);
             (Record::open(proposal.goal), false)
         }
     };
+    if mesh.force > 0 {
+        seen = mesh.observe(&need(&record.goal, &seen)).await?;
+        let found = obstacles(&record.goal, &seen.staying());
+        mesh.allow(&mut record.goal, &found, mesh.force)?;
+    }
     plan(&record.goal, &seen, mesh.limits.parallel).map_err(|breaks| Error::failed(in_words(&breaks)))?;
     mesh.lock().await?;
     let ended = under_the_lock(mesh, record, continues, kept, &seen, &mut entropy).await;
@@ -86,6 +91,9 @@ async fn under_the_lock(
     let ended = run(mesh, &mut record, seen, limits, entropy, &mut |_| {}).await?;
     if let Outcome::Done(left) = &ended.outcome {
         mesh.confirm(&record.goal, left);
+        if record.goal.strategy == Strategy::Replace {
+            (mesh.broken, mesh.named) = (false, left.iter().map(|left| left.consumer.clone()).collect());
+        }
     }
     mesh.strategy = Some(record.goal.strategy);
     let waits = record.goal.strategy == Strategy::Append;
@@ -144,6 +152,16 @@ async fn restart_under_the_lock(mesh: &mut Model, scope: Scope) -> Result<(Goal,
 }
 
 impl Model {
+    /// Lets a goal break those that stand in its way, if they are no more than that, and all of them may.
+    pub(super) fn allow(&mut self, goal: &mut Goal, found: &[Break], force: usize) -> Result<(), Error> {
+        if found.len() > force || found.iter().any(|found| !found.may_be_allowed) {
+            return Err(Error::failed(in_words(found)));
+        }
+        goal.allowed = found.iter().map(|found| found.consumer.clone()).collect();
+        self.named.extend(goal.allowed.iter().cloned());
+        Ok(())
+    }
+
     /// Whether the report is true: who is not named holds the new root, and signs with the new issuer. Who comes to that
     /// by itself has been waited for.
     pub(super) fn confirm(&self, goal: &Goal, left: &[Left]) {

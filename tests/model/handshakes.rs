@@ -8,6 +8,7 @@ use mtls::pki::{
     Certificate, Fingerprint, Issuer, LeafName, PrivateKey, Profile, Refusal, Shown, Svid, Validity, leaf, verify,
 };
 
+use super::look::{CONVERSION, WEBHOOK};
 use super::{Chance, Model};
 
 /// What was counted, and what need not be verified twice.
@@ -30,6 +31,8 @@ pub struct Handshakes {
     refused: HashMap<Pair, String>,
     last: Vec<(usize, usize)>,
     until: Option<Timestamp>,
+    /// Whether nobody refused anybody then.
+    was_well: bool,
 }
 
 /// A chain and a set of anchors, by number, and how the one is judged under the other.
@@ -138,9 +141,9 @@ impl Model {
             shows: &sentry.loaded.issuer.chain,
             skew: SignedDuration::ZERO,
         });
-        let bundles = [(&Role::Webhook, &self.webhook), (&Role::Conversion, &self.conversion)];
-        let api_server = bundles.into_iter().map(|(role, bundle)| End {
-            name: "the API server",
+        let bundles = [(WEBHOOK, &Role::Webhook, &self.webhook), (CONVERSION, &Role::Conversion, &self.conversion)];
+        let api_server = bundles.into_iter().map(|(name, role, bundle)| End {
+            name,
             role,
             held: bundle,
             shows: &[],
@@ -153,7 +156,8 @@ impl Model {
     fn greet(&self, hands: &mut Handshakes) -> Vec<(String, String, bool)> {
         let ends = self.ends();
         let state: Vec<(usize, usize)> = ends.iter().map(|e| (hands.name(e.held), hands.name(e.shows))).collect();
-        if state == hands.last && hands.until.is_some_and(|until| self.now < until) {
+        let is_known = state == hands.last && (hands.was_well || self.broken);
+        if is_known && hands.until.is_some_and(|until| self.now < until) {
             return Vec::new();
         }
         let (mut refused, mut earliest) = (Vec::new(), Timestamp::MAX);
@@ -166,14 +170,22 @@ impl Model {
                     Ok(until) => earliest = earliest.min(until - CLOCKS),
                     Err(why) => {
                         let who = format!("{} refuses {}", verifier.name, presenter.name);
-                        refused.push((who, why, self.are_sides(verifier, presenter)));
+                        let is_foretold = self.is_named(verifier) || self.is_named(presenter);
+                        refused.push((who, why, is_foretold || self.are_sides(verifier, presenter)));
                     }
                 }
             }
         }
         hands.last = state;
-        hands.until = refused.is_empty().then_some(earliest);
+        (hands.until, hands.was_well) = (Some(earliest), refused.is_empty());
         refused
+    }
+
+    /// Whether a run has said that it may refuse, or be refused.
+    fn is_named(&self, end: &End) -> bool {
+        let is_hidden = self.hidden && matches!(end.role, Role::Sidecar { .. });
+        let names = [end.name, end.name.trim_end_matches("-old"), if is_hidden { UNSEEN } else { end.name }];
+        names.iter().any(|name| self.named.contains(*name))
     }
 
     /// Whether one of them is of a CA that Sentry invented, and of no other; or of one that it overwrote for good.
@@ -194,8 +206,8 @@ impl Model {
         self.sentries.iter().for_each(|sentry| hands.learn(&sentry.loaded.issuer));
         let refused = self.greet(&mut hands);
         self.hands = hands;
-        for (who, why, sides) in refused {
-            assert!(self.broken || sides, "{who}: {why}");
+        for (who, why, is_foretold) in refused {
+            assert!(self.broken || is_foretold, "{who}: {why}");
             self.hands.pardoned += 1;
         }
         if !self.usurped {
@@ -214,6 +226,9 @@ impl Model {
         refused
     }
 }
+
+/// What stands for all that cannot be seen.
+const UNSEEN: &str = "that cannot be seen";
 
 /// By how much a process's clock may differ from the API server's.
 pub const CLOCKS: SignedDuration = SignedDuration::from_mins(2);

@@ -14,6 +14,10 @@ use super::{Model, Process};
 /// By then every mount is fresh, nudged or not.
 const MOUNTS_LAG: SignedDuration = SignedDuration::from_secs(90);
 
+/// The objects in which the API server holds what it verifies with.
+pub const WEBHOOK: &str = "dapr-sidecar-injector";
+pub const CONVERSION: &str = "subscriptions.dapr.io";
+
 /// What a control plane consists of, in restart order.
 pub fn control_plane() -> [(String, Role); 5] {
     [
@@ -130,8 +134,8 @@ impl Model {
         }
         if need.held {
             let bundles = [
-                (Role::Webhook, "dapr-sidecar-injector", Role::Injector, self.webhook.clone()),
-                (Role::Conversion, "subscriptions.dapr.io", Role::Operator, self.conversion.clone()),
+                (Role::Webhook, WEBHOOK, Role::Injector, self.webhook.clone()),
+                (Role::Conversion, CONVERSION, Role::Operator, self.conversion.clone()),
             ];
             for (role, name, server, bundle) in bundles {
                 let mut consumer = Consumer::new(role, name);

@@ -18,7 +18,7 @@ mod pods;
 mod prune;
 mod sentry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Role};
@@ -87,8 +87,12 @@ pub struct Model {
     pub ready: i32,
     /// Whether the sidecars cannot be listed.
     pub hidden: bool,
-    /// Pairs that may refuse each other: those of a mesh that was broken before.
+    /// Whether anybody may refuse anybody: the mesh was broken before, or a replacement is on its way.
     pub broken: bool,
+    /// Those that a run has named or counted among those that may refuse, or be refused, afterwards.
+    pub named: BTreeSet<String>,
+    /// How many may break, as `--force=N` says it.
+    pub force: usize,
     /// What a run may take.
     pub limits: Limits,
     /// Whether the injector goes on injecting what it holds now, restarted or not.
@@ -220,6 +224,8 @@ impl Model {
             ready: 3,
             hidden: false,
             broken: false,
+            named: BTreeSet::new(),
+            force: 0,
             limits: LIMITS,
             stale_injector: false,
             bypassed: false,

@@ -11,10 +11,7 @@ use super::{Chance, Model};
 /// Runs the command, which may break so many; `None`: there is nothing to retire.
 pub async fn prune(mesh: &mut Model, force: usize) -> Result<Option<Run>, Error> {
     let Some((mut goal, seen, found)) = prunable(mesh).await? else { return Ok(None) };
-    if found.len() > force || found.iter().any(|found| !found.may_be_allowed) {
-        return Err(Error::failed(format!("nothing was retired: {}", in_words(&found))));
-    }
-    goal.allowed = found.into_iter().map(|found| found.consumer).collect();
+    mesh.allow(&mut goal, &found, force).map_err(|why| Error::failed(format!("nothing was retired: {why}")))?;
     plan(&goal, &seen.staying(), 1).map_err(|breaks| Error::failed(in_words(&breaks)))?;
     mesh.lock().await?;
     let ended = under_the_lock(mesh, goal, &seen).await;

@@ -65,6 +65,20 @@ fn a_wave_waits_for_the_copies_that_new_pods_mount() {
 }
 
 #[test]
+fn a_replacement_restarts_applications_once_they_mount_the_new_root_alone() {
+    for watcher in [Watcher::Alive, Watcher::Dead] {
+        let mut mesh = of_files(76, watcher, true);
+        mesh.broken = true;
+        let replace = Request { strategy: Some(Strategy::Replace), restart: Some(Scope::All), ..append() };
+        let left = rotate(&mut mesh, &replace).unwrap();
+        assert!(left.iter().all(|left| left.concern == Concern::Leaving), "{left:?}");
+        assert_eq!((mesh.restarts(), mesh.secret.trust.anchors().len()), (vec![1, 1], 1));
+        mesh.pass(SignedDuration::from_secs(40));
+        assert_eq!(mesh.refusals(), 0);
+    }
+}
+
+#[test]
 fn whoever_would_mount_the_same_again_is_named_and_not_restarted() {
     let mut mesh = of_files(75, Watcher::Dead, true);
     mesh.copies.stuck = true;

@@ -17,16 +17,47 @@ fn another_ca(seed: u64) -> Trio {
     Model::new(seed, 365, Watcher::Alive).secret
 }
 
+/// Somebody has published the new root beside the leaked one before, and everything was restarted since.
+fn publish_beside(mesh: &mut Model, new: &Trio) -> TrustBundle {
+    let both = new.trust.merged(&mesh.secret.trust).unwrap();
+    mesh.secret.trust = both.clone();
+    mesh.config_map = both.anchors().to_vec();
+    mesh.processes.iter_mut().for_each(|process| process.held = both.anchors().to_vec());
+    both
+}
+
+#[test]
+fn nobody_accepts_a_leaked_ca_once_everything_was_restarted_or_is_named() {
+    for blocker in [None, Some("it is paused")] {
+        let mut mesh = Model::new(51, 365, Watcher::Alive);
+        let (leaked, new) = (mesh.secret.root().unwrap().clone(), another_ca(52));
+        publish_beside(&mut mesh, &new);
+        (mesh.broken, mesh.apps[2].blocker) = (true, blocker);
+        let replace = Request { restart: Some(Scope::All), ..replace(new) };
+        let left = rotate(&mut mesh, &replace).unwrap();
+        let stay = mesh.processes.iter().filter(|process| !process.leaving && process.held.contains(&leaked));
+        let accepting: Vec<&str> = stay.map(|process| process.name.as_str()).collect();
+        let named =
+            left.iter().filter(|left| left.concern == Concern::AcceptsFormer).map(|left| left.consumer.as_str());
+        assert_eq!(named.collect::<Vec<_>>(), accepting);
+        assert_eq!(accepting, blocker.map_or(vec![], |_| vec!["apps/pod-2"]));
+        let status = if blocker.is_some() { Status::Open } else { Status::Done };
+        assert_eq!(mesh.recorded().unwrap().status, status);
+        mesh.apps[2].blocker = None;
+        if blocker.is_some() {
+            let left = rotate(&mut mesh, &replace).unwrap();
+            assert!(left.iter().all(|left| left.concern == Concern::Leaving), "{left:?}");
+            assert_eq!((mesh.restarts(), mesh.recorded().unwrap().status), (vec![1; 4], Status::Done));
+        }
+    }
+}
+
 #[test]
 fn whoever_accepts_what_a_leaked_ca_has_signed_is_named_until_the_last_one_is_restarted() {
     let mut mesh = Model::new(41, 365, Watcher::Alive);
     mesh.broken = true;
-    let (leaked, new) = (mesh.secret.clone(), another_ca(42));
-    // Somebody has published the new root beside the leaked one before, and everything was restarted since.
-    let both = new.trust.merged(&leaked.trust).unwrap();
-    mesh.secret.trust = both.clone();
-    mesh.config_map = both.anchors().to_vec();
-    mesh.processes.iter_mut().for_each(|process| process.held = both.anchors().to_vec());
+    let new = another_ca(42);
+    let both = publish_beside(&mut mesh, &new);
 
     let left = rotate(&mut mesh, &replace(new.clone())).unwrap();
     let accepting: Vec<&str> =

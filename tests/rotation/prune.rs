@@ -129,7 +129,6 @@ fn as_many_as_were_counted_may_break() {
     let old = mesh.secret.trust.anchors()[1].clone();
     mesh.processes.iter_mut().find(|process| process.name == name).unwrap().held = vec![old];
     prune(&mut mesh, 0).unwrap_err();
-    mesh.broken = true;
     prune(&mut mesh, 1).unwrap();
     assert_eq!(mesh.secret.trust.anchors().len(), 1);
     mesh.restart("apps/pod-1");
