@@ -17,7 +17,10 @@ const NAMESPACES: [&str; 4] = ["apps", "quiet-1", "quiet-2", "quiet-3"];
 pub struct Copies {
     held: BTreeMap<&'static str, (Vec<Certificate>, Timestamp)>,
     coming: Vec<(Timestamp, &'static str)>,
+    /// What the pass that is on its way carries, or carried.
     wanted: Vec<Certificate>,
+    /// What the one after it will carry.
+    next: Option<Vec<Certificate>>,
     moved: Timestamp,
     /// What the Secret carries that is copied; `None`: the operator copies what it holds.
     pub source: Option<Vec<Certificate>>,
@@ -32,6 +35,7 @@ impl Copies {
             held: NAMESPACES.map(|namespace| (namespace, (anchors.to_vec(), now))).into(),
             coming: Vec::new(),
             wanted: anchors.to_vec(),
+            next: None,
             moved: now,
             source: None,
             version: 1,
@@ -45,8 +49,14 @@ impl Copies {
         *self = Self { source, ..Self::new(anchors, now) };
     }
 
-    pub fn next(&self) -> Option<Timestamp> {
+    pub fn next_event(&self) -> Option<Timestamp> {
         self.coming.iter().map(|(at, _)| *at).min().filter(|_| !self.stuck)
+    }
+
+    /// Whether every namespace has exactly these.
+    pub fn all_have(&self, anchors: &[Certificate]) -> bool {
+        let has = |held: &[Certificate]| held.len() == anchors.len() && held.iter().all(|it| anchors.contains(it));
+        self.held.values().all(|(held, _)| has(held))
     }
 
     /// What a pod in the applications' namespace mounts.
@@ -74,8 +84,13 @@ impl Model {
         self.distribute(anchors);
     }
 
-    /// A pass of the distributor; one that is on its way goes on with what is wanted now.
+    /// A pass of the distributor. One that trust-manager has begun comes to its end before another begins (dapr-facts
+    /// §12).
     fn distribute(&mut self, anchors: &[Certificate]) {
+        if self.copies.source.is_some() && !self.copies.coming.is_empty() {
+            self.copies.next = Some(anchors.to_vec());
+            return;
+        }
         self.copies.wanted = anchors.to_vec();
         self.copies.coming.clear();
         for namespace in NAMESPACES {
@@ -105,6 +120,11 @@ impl Model {
                 self.note("the copy of the applications' namespace is new");
                 self.remount();
             }
+        }
+        if self.copies.coming.is_empty()
+            && let Some(next) = self.copies.next.take()
+        {
+            self.distribute(&next);
         }
     }
 

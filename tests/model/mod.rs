@@ -283,7 +283,7 @@ impl Model {
     fn next_event(&self) -> Option<Timestamp> {
         let processes = self.processes.iter().filter_map(Process::next);
         let sentries = self.sentries.iter().filter_map(Sentry::next);
-        let apps = self.apps.iter().filter_map(App::next).chain(self.copies.next());
+        let apps = self.apps.iter().filter_map(App::next).chain(self.copies.next_event());
         processes.chain(sentries).chain(apps).chain(self.rollouts.iter().map(|(at, _)| *at)).min()
     }
 

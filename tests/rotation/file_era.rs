@@ -41,6 +41,21 @@ fn an_append_reaches_mounts_without_a_restart() {
 }
 
 #[test]
+fn a_source_that_changes_during_a_pass_goes_out_in_the_next_one_which_is_waited_for() {
+    for seed in 77..83 {
+        let mut mesh = of_files(seed, Watcher::Alive, true);
+        let other = make_ca(&mut Chance::new(seed), mesh.now, 300).trust.anchors()[0].clone();
+        let first = [mesh.config_map.clone(), vec![other]].concat();
+        mesh.publish_source(&first);
+        mesh.pass(SignedDuration::from_secs(1));
+        rotate(&mut mesh, &unrestarted()).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(is_switched(&mesh));
+        assert!(mesh.diary.iter().filter(|line| line.ends_with("namespace is new")).count() > 1, "two passes");
+        assert!(mesh.copies.all_have(mesh.copies.source.as_ref().unwrap()), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_sidecar_whose_watch_is_dead_is_named_and_proven_once_it_is_restarted() {
     let mut mesh = of_files(67, Watcher::Dead, true);
     let why = rotate(&mut mesh, &unrestarted()).unwrap_err().to_string();
