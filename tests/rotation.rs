@@ -13,6 +13,8 @@ mod file_era;
 #[path = "rotation/leak.rs"]
 mod leak;
 mod model;
+#[path = "rotation/open.rs"]
+mod open;
 #[path = "rotation/prune.rs"]
 mod prune;
 #[path = "rotation/refusals.rs"]
