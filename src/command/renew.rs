@@ -410,6 +410,7 @@ pub fn finished(left: &[Left], moves: usize) -> Result<(), Error> {
     let reasons = [
         (Concern::Behind, "Sentry replicas still sign with another issuer"),
         (Concern::Refuses, "consumers refuse what they are shown until they are restarted"),
+        (Concern::FormerSvid, "consumers show SVIDs of the former CA, which are refused until they are restarted"),
         (Concern::AcceptsFormer, "consumers still accept what the former CA has signed, until they are restarted"),
     ];
     let count = |concern| left.iter().filter(|left| left.concern == concern).count();

@@ -162,6 +162,7 @@ impl From<&Left> for LeftBehind {
                 Concern::RefusedBefore => "refused-before",
                 Concern::InventedSvid => "invented-svid",
                 Concern::Allowed => "allowed",
+                Concern::FormerSvid => "former-svid",
                 Concern::AcceptsFormer => "accepts-former",
                 Concern::Refuses => REFUSES,
             },

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 
-use super::next::{Limits, Step, blocker, holds_target, is_restarted, trusts_its_server};
+use super::next::{Limits, Step, blocker, holds_target, is_restarted, shows_former, trusts_its_server};
 use super::{Goal, Move, Need};
 use crate::mesh::{Anchors, Answer, Consumer, DISTRIBUTED, Observed, Phase, Role, Workload};
 
@@ -118,6 +118,8 @@ struct Pods<'a> {
     stale: Option<&'a Consumer>,
     /// One that asks for a sidecar and has none.
     bare: Option<&'a Consumer>,
+    /// Whether one shows an SVID of the CA that a replacement has put out of use.
+    shows_former: bool,
     /// One that mounts a copy which is not right, as its successor would.
     unserved: Option<&'a Consumer>,
 }
@@ -138,6 +140,7 @@ fn states<'a>(goal: &Goal, seen: &'a Observed) -> Vec<(&'a Workload, State)> {
         if pod.held.proven().is_some_and(older) || pod.holds == Answer::Proven(false) {
             pods.stale.get_or_insert(pod);
         }
+        pods.shows_former |= shows_former(goal, seen, pod);
         if unserved.contains(&pod.name) {
             pods.unserved.get_or_insert(pod);
         }
@@ -167,7 +170,7 @@ fn state(goal: &Goal, seen: &Observed, workload: &Workload, pods: &Pods) -> Stat
     }
     let stale_only = goal.restart.is_some_and(|restart| restart.scope.is_stale_only());
     let is_due = match (was_restarted, pods.stale) {
-        (false, stale) => pods.with_sidecar && (!stale_only || stale.is_some()),
+        (false, stale) => pods.with_sidecar && (!stale_only || stale.is_some() || pods.shows_former),
         (true, None) => false,
         (true, Some(pod)) if may_be && !is_outdated(seen, workload) => {
             let why = "came up with other trust anchors than those that are published";

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::next::{accepts_former, holds_target, serves, trusts_its_server};
+use super::next::{accepts_former, holds_target, serves, shows_former, trusts_its_server};
 use super::safety::{Break, UNSEEN, unseen as unseen_consumers};
 use super::{Goal, Strategy, Trio};
 use crate::mesh::{Answer, Consumer, Observed, Phase, Role};
@@ -28,6 +28,8 @@ pub enum Concern {
     InventedSvid,
     /// Refuses what it is shown, and was counted among those that may.
     Allowed,
+    /// Holds the new root, and shows an SVID of the CA that was replaced, which everybody else who does refuses.
+    FormerSvid,
     /// Accepts what the CA that was replaced has signed.
     AcceptsFormer,
     /// Refuses what it is shown.
@@ -69,7 +71,7 @@ impl Left {
 
     /// Whether the goal is not reached because of it: the record stays open, and the same command looks again.
     pub fn is_unfinished(&self) -> bool {
-        matches!(self.concern, Concern::Behind | Concern::Refuses | Concern::AcceptsFormer)
+        matches!(self.concern, Concern::Behind | Concern::Refuses | Concern::AcceptsFormer | Concern::FormerSvid)
     }
 }
 
@@ -116,6 +118,10 @@ fn concern(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Why> {
     }
     if let Some(acceptance) = acceptance_of_former(goal, seen, consumer) {
         return Some(acceptance);
+    }
+    if goal.strategy == Strategy::Replace && shows_former(goal, seen, consumer) {
+        let why = "shows an SVID of the former CA, which is refused until it is restarted or issued a new one";
+        return Some((Concern::FormerSvid, why.to_owned(), None));
     }
     if goal.has_invented_svid(consumer, seen) {
         let why =

@@ -146,7 +146,7 @@ pub fn need(goal: &Goal, seen: &Observed) -> Need {
         distribution: mounts || published && (seen.trust_source.is_some() || seen.has_file_era()),
         served: published || prunes,
         held: published || proves || applications,
-        svids: prunes && !published,
+        svids: if published { goal.strategy == Strategy::Replace } else { prunes },
         signed_histories: prunes && !published,
         owners: false,
         control_plane: goal.restart.is_some(),
@@ -338,6 +338,14 @@ pub(super) fn accepts_former(goal: &Goal, seen: &Observed, consumer: &Consumer) 
     }
 }
 
+/// Whether a process was seen to show an SVID of a former issuer, which whoever holds only the goal's anchors refuses. It
+/// may hold them itself: its mount has been refreshed, and its SVID is issued anew at half its validity.
+pub(super) fn shows_former(goal: &Goal, seen: &Observed, consumer: &Consumer) -> bool {
+    let shows_none = matches!(consumer.role, Role::Sentry | Role::EtcdPeer | Role::Webhook | Role::Conversion);
+    let chain = consumer.served.proven().filter(|_| !shows_none).map(|served| served.get(1..).unwrap_or_default());
+    chain.is_some_and(|chain| seen.until(chain, goal.target.trust.anchors(), Profile::Spiffe).is_err())
+}
+
 /// Whether a `caBundle` verifies the server behind it, as far as both were seen; of what is none, nothing is asked.
 pub(super) fn trusts_its_server(webhook: &Consumer, seen: &Observed) -> bool {
     if !matches!(webhook.role, Role::Webhook | Role::Conversion) {
@@ -397,7 +405,7 @@ fn is_stale(goal: &Goal, seen: &Observed, service: &Workload) -> bool {
     let is_newer =
         |c: &Consumer| c.started.is_some_and(|started| seen.published.written.is_some_and(|at| started > at));
     seen.consumers.iter().filter(theirs).any(|consumer| match consumer.role {
-        _ if accepts_former(goal, seen, consumer) == Answer::Proven(true) => true,
+        _ if accepts_former(goal, seen, consumer) == Answer::Proven(true) || shows_former(goal, seen, consumer) => true,
         Role::Sentry => is_switched(goal, seen) && !serves(consumer, &goal.target.issuer.chain) && !is_newer(consumer),
         Role::Injector if matches!(consumer.held, Answer::Forbidden(_)) => !is_newer(consumer),
         Role::Webhook | Role::Conversion => {

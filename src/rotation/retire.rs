@@ -5,7 +5,7 @@
 //! nobody shows an SVID that only a former root verifies, or pods that are born later refuse it. What a process shows is
 //! looked at; only for one that cannot be asked does the time count by which every SVID of a former issuer has expired.
 
-use super::next::{is_proven_to_hold, is_switched, serves};
+use super::next::{is_proven_to_hold, is_switched, serves, shows_former};
 use super::safety::{Break, broken, unseen};
 use super::{Goal, Record, Status, Strategy, Trio, distribution};
 use crate::mesh::{Answer, Consumer, Denied, Observed, Phase, Role};
@@ -122,10 +122,9 @@ fn former_svid(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Brea
     let until = goal.former_svids_end.filter(|end| *end > seen.now);
     let until = until.map_or_else(String::new, |end| format!(", until {end}"));
     match &consumer.served {
-        Answer::Proven(served) => {
-            let chain = served.get(1..).unwrap_or_default();
-            let stays = seen.until(chain, goal.target.trust.anchors(), Profile::Spiffe).is_ok();
-            (!stays).then(|| broken(consumer, format!("shows an SVID of a former issuer{until}")))
+        Answer::Proven(_) => {
+            let shows = shows_former(goal, seen, consumer);
+            shows.then(|| broken(consumer, format!("shows an SVID of a former issuer{until}")))
         }
         _ if goal.former_svids_end.is_some_and(|end| end <= seen.now) => None,
         answer => {

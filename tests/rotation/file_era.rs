@@ -94,6 +94,25 @@ fn a_replacement_restarts_applications_once_they_mount_the_new_root_alone() {
 }
 
 #[test]
+fn a_replacement_names_a_mount_that_is_right_while_its_sidecar_shows_a_former_svid() {
+    let mut mesh = of_files(84, Watcher::Alive, true);
+    mesh.broken = true;
+    let replace = |restart| Request { strategy: Some(Strategy::Replace), restart, ..append() };
+    rotate(&mut mesh, &replace(None)).unwrap();
+    (0..6).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+    let left = rotate(&mut mesh, &replace(None)).unwrap();
+    let named: Vec<_> = left.iter().map(|left| (left.consumer.as_str(), left.concern)).collect();
+    assert_eq!(named, [("apps/pod-0", Concern::FormerSvid), ("apps/pod-1", Concern::FormerSvid)]);
+    assert_eq!(mesh.recorded().unwrap().status, Status::Open);
+
+    let left = rotate(&mut mesh, &replace(Some(Scope::AllStale))).unwrap();
+    assert!(left.iter().all(|left| left.concern == Concern::Leaving), "{left:?}");
+    assert_eq!((mesh.restarts(), mesh.recorded().unwrap().status), (vec![1, 1], Status::Done));
+    mesh.pass(SignedDuration::from_secs(40));
+    assert_eq!(mesh.refusals(), 0);
+}
+
+#[test]
 fn whoever_would_mount_the_same_again_is_named_and_not_restarted() {
     let mut mesh = of_files(75, Watcher::Dead, true);
     mesh.copies.stuck = true;

@@ -52,3 +52,16 @@ fn whoever_is_named_refuses_or_is_refused_and_nobody_else() {
         assert_eq!(mesh.refusals(), 0);
     }
 }
+
+#[test]
+fn a_process_that_reads_the_new_root_and_shows_a_former_svid_is_stale() {
+    for scope in [Scope::Stale, Scope::AllStale] {
+        let mut mesh = Model::new(92, 365, Watcher::Alive);
+        mesh.broken = true;
+        let left = rotate(&mut mesh, &replacement(Some(scope))).unwrap();
+        assert!(left.iter().all(|left| left.role == "sidecar"), "{left:?}");
+        (0..4).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
+        mesh.sidecars().iter().for_each(|name| mesh.restart(name));
+        assert_eq!(mesh.refusals(), 0, "{scope:?}");
+    }
+}
