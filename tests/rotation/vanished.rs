@@ -65,3 +65,19 @@ fn a_record_that_somebody_deletes_during_a_run_is_missed_by_its_last_write() {
         }
     }
 }
+
+#[test]
+fn an_append_that_is_forgotten_while_it_waits_leaves_an_anchor_that_nobody_uses() {
+    let mut mesh = Model::new(56, 365, Watcher::Alive);
+    let issuer = mesh.secret.issuer.chain.clone();
+    for anchors in [2, 3] {
+        mesh.record = None;
+        rotate(&mut mesh, &append()).unwrap_err();
+        assert_eq!((mesh.secret.trust.anchors().len(), &mesh.secret.issuer.chain), (anchors, &issuer));
+    }
+    (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    rotate(&mut mesh, &append()).unwrap();
+    restart_everything(&mut mesh);
+    prune::prune(&mut mesh, 0).unwrap();
+    assert_eq!(mesh.secret.trust.anchors().len(), 1);
+}
