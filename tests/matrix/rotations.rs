@@ -63,7 +63,7 @@ impl Script {
             return;
         }
         self.mesh.broken = true;
-        let scopes = [None, None, Some(Scope::All)];
+        let scopes = [None, None, Some(Scope::All), Some(Scope::AllStale), Some(Scope::Stale)];
         let request = Request {
             strategy: Some(Strategy::Replace),
             restart: *self.chance.from(&scopes),

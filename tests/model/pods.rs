@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use mtls::mesh::{Era, Nudge, Observed, Role};
 use mtls::pki::Certificate;
-use mtls::rotation::Trio;
+use mtls::rotation::{Strategy, Trio};
 
 use super::{Chance, Model, SKEW, TTL};
 
@@ -78,9 +78,14 @@ impl Process {
         [Some(self.renews), self.gone, self.refresh].into_iter().flatten().min()
     }
 
-    /// Whether it is a sidecar that mounts the copy of its namespace.
+    /// Whether it is a sidecar that reads the copy of its namespace.
+    fn reads_a_copy(&self) -> bool {
+        matches!(self.role, Role::Sidecar { era: Era::File, .. })
+    }
+
+    /// Whether its kubelet refreshes that copy.
     pub fn mounts_a_copy(&self) -> bool {
-        self.watcher != Watcher::NoMount && matches!(self.role, Role::Sidecar { era: Era::File, .. })
+        self.watcher != Watcher::NoMount && self.reads_a_copy()
     }
 
     /// Whether its pod mounts the `ConfigMap`, so that its kubelet can be nudged.
@@ -230,6 +235,11 @@ impl Model {
             Role::Injector if self.stale_injector => injected,
             _ => config_map,
         };
+        // Why: after a replacement nobody knows yet who will be born into a copy that is behind.
+        let is_behind = process.reads_a_copy() && self.secret.root().is_some_and(|root| !fresh.contains(root));
+        if anew && is_behind && self.strategy == Some(Strategy::Replace) {
+            self.named.insert(process.name.clone());
+        }
         if anew {
             (process.made, process.mount, process.nudged) = (now, fresh, None);
         }

@@ -48,7 +48,9 @@ fn whoever_is_named_refuses_or_is_refused_and_nobody_else() {
         let left = rotate(&mut mesh, &replacement(None)).unwrap();
         assert!(!mesh.broken && mesh.refusals() > 0);
         (0..40).for_each(|_| mesh.pass(SignedDuration::from_hours(1)));
-        left.iter().for_each(|left| mesh.restart(&left.consumer));
+        for left in left {
+            mesh.restart(&left.consumer);
+        }
         assert_eq!(mesh.refusals(), 0);
     }
 }
@@ -61,7 +63,9 @@ fn a_process_that_reads_the_new_root_and_shows_a_former_svid_is_stale() {
         let left = rotate(&mut mesh, &replacement(Some(scope))).unwrap();
         assert!(left.iter().all(|left| left.role == "sidecar"), "{left:?}");
         (0..4).for_each(|_| mesh.pass(SignedDuration::from_secs(30)));
-        mesh.sidecars().iter().for_each(|name| mesh.restart(name));
+        for name in mesh.sidecars() {
+            mesh.restart(&name);
+        }
         assert_eq!(mesh.refusals(), 0, "{scope:?}");
     }
 }
