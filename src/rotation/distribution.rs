@@ -12,7 +12,7 @@ use super::next::Step;
 use super::safety::Break;
 use super::{Goal, Move, Need, Strategy};
 use crate::duration::in_words;
-use crate::mesh::{DISTRIBUTED, Distributor, Observed, Propagation};
+use crate::mesh::{DISTRIBUTED, Distributor, Observed, Propagation, Role};
 
 /// A distributor that has written nothing for so long stands still: while it works it writes five copies a second.
 const STANDSTILL: SignedDuration = SignedDuration::from_secs(60);
@@ -29,10 +29,17 @@ pub(super) fn publication(goal: &Goal, seen: &Observed) -> Option<Move> {
     (lacks || has_retired).then_some(Move::PublishSource { anchors })
 }
 
-/// The wait for copies that are behind, as long as their distributor is at work.
-pub(super) fn wait(goal: &Goal, seen: &Observed, waited: SignedDuration) -> Option<Step> {
+/// The wait for copies that are behind, as long as their distributor is at work: it has written something, or was given
+/// something to write, or is Dapr's operator and was restarted.
+///
+/// # Why
+/// What this run does meanwhile says nothing of it: mounts of pods that come and go are refreshed again and again.
+pub(super) fn wait(goal: &Goal, seen: &Observed) -> Option<Step> {
     let moved = seen.distribution.proven()?.moved;
-    let is_at_work = waited.min(seen.now.duration_since(moved)) < STANDSTILL;
+    let operators = seen.control_plane.iter().filter(|service| service.role == Some(Role::Operator));
+    let restarted = operators.filter_map(|service| service.restarted);
+    let since = restarted.chain(seen.published.written).fold(moved, Timestamp::max);
+    let is_at_work = seen.now.duration_since(since) < STANDSTILL;
     (is_at_work && !seen.behind().is_empty()).then(|| {
         let what = format!("ConfigMap `{DISTRIBUTED}` to carry the new root in every namespace");
         Step::Wait(what, need(goal, seen))

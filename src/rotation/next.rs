@@ -72,7 +72,7 @@ pub fn next(goal: &Goal, seen: &Observed, full: bool, waited: SignedDuration, li
     if (!held_back.is_empty() || applications::has(goal))
         && knows_restarts
         && restarts(goal, seen).is_none()
-        && let Some(wait) = distribution::wait(goal, seen, waited)
+        && let Some(wait) = distribution::wait(goal, seen)
     {
         return wait;
     }
