@@ -84,6 +84,15 @@ pub async fn save(api: &Api, namespace: &str, record: &Record, version: Option<&
             let error = Error::from(failure);
             Err(error.hint(format!("{who} wrote the record meanwhile: `mtls status` shows where the rotation stands")))
         }
+        Err(failure @ Failure::Missing { .. }) => {
+            let gone = format!(
+                "the record of this rotation (Secret `{namespace}/{}`) was deleted while it ran",
+                names::ROTATION
+            );
+            Err(Error::failed(gone)
+                .because(failure)
+                .hint("`mtls status` shows what is published; the same command begins anew from there"))
+        }
         Err(failure) => Err(failure.into()),
     }
 }

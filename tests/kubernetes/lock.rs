@@ -132,4 +132,8 @@ async fn a_record_is_never_written_over_somebody_elses() {
     server.fail("PUT secrets/mtls-rotation", Fault::WrittenBefore("data/rotation.json"), 1);
     assert!(mesh.save(&record).await.is_err());
     assert_eq!(server.get(RECORD)["data"]["rotation.json"], "c29tZWJvZHk=");
+    server.remove(RECORD);
+    let gone = mesh.save(&record).await.unwrap_err();
+    assert!(gone.to_string().contains("`dapr-system/mtls-rotation`) was deleted while it ran"), "{gone}");
+    assert_eq!(server.get(RECORD), Value::Null, "whoever deleted it had a reason");
 }
