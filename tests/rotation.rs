@@ -187,6 +187,14 @@ fn a_ca_that_sentry_invented_is_bridged_where_the_control_plane_alone_holds_the_
     // The operator, whose watcher is dead, holds the first root alone, which only the kept chain reaches.
     mesh.restart("dapr-system/injector");
     (0..4).for_each(|n| mesh.restart(&format!("apps/pod-{n}")));
+    let record = block_on(mesh.load()).unwrap().unwrap();
+    let seen = block_on(mesh.observe(&Need { consumers: true, ..Need::default() })).unwrap();
+    let mut seen = block_on(mesh.observe(&record.doubts(&seen).unwrap())).unwrap();
+    seen.consumers.retain(|consumer| consumer.held.proven().is_none());
+    assert!(record.kept(&seen).is_some(), "a process accepts the kept CA");
+    seen.consumers.retain(|consumer| consumer.holds != Answer::Proven(true));
+    assert!(record.kept(&seen).is_none(), "nobody does");
+
     rotate(&mut mesh, &request(Inputs::Fresh, 90)).unwrap();
     assert!(kept.anchors().iter().all(|anchor| mesh.config_map.contains(anchor)), "the kept CA is published again");
     for index in 0..mesh.processes.len() {
