@@ -156,7 +156,8 @@ pub fn source(name: &str, secret: &Secret) -> (TrustSource, Vec<(String, Oddity)
     let place = format!("Secret {name} key {}", names::CA_FILE);
     let oddities = read.oddities.into_iter().map(|oddity| (place.clone(), oddity)).collect();
     let version = Version(secret.metadata.resource_version.clone());
-    (TrustSource { name: name.to_owned(), anchors: read.certificates, version }, oddities)
+    let written = secret.metadata.written(Some(names::CA_FILE));
+    (TrustSource { name: name.to_owned(), anchors: read.certificates, version, written }, oddities)
 }
 
 /// The error for a source that somebody named and that is not there: no copy would ever get what is published.

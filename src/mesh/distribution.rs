@@ -23,6 +23,8 @@ pub struct TrustSource {
     pub anchors: Vec<Certificate>,
     /// The version that was read.
     pub version: Version,
+    /// When its anchors were last written, as far as that is noted.
+    pub written: Option<Timestamp>,
 }
 
 /// By what a copy is known to be somebody's (dapr-facts §2, §12).

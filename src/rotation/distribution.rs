@@ -38,7 +38,8 @@ pub(super) fn wait(goal: &Goal, seen: &Observed) -> Option<Step> {
     let moved = seen.distribution.proven()?.moved;
     let operators = seen.control_plane.iter().filter(|service| service.role == Some(Role::Operator));
     let restarted = operators.filter_map(|service| service.restarted);
-    let since = restarted.chain(seen.published.written).fold(moved, Timestamp::max);
+    let source = seen.trust_source.as_ref().and_then(|source| source.written);
+    let since = restarted.chain(seen.published.written).chain(source).fold(moved, Timestamp::max);
     let is_at_work = seen.now.duration_since(since) < STANDSTILL;
     (is_at_work && !seen.behind().is_empty()).then(|| {
         let what = format!("ConfigMap `{DISTRIBUTED}` to carry the new root in every namespace");

@@ -25,6 +25,7 @@ pub struct Copies {
     /// What the Secret carries that is copied; `None`: the operator copies what it holds.
     pub source: Option<Vec<Certificate>>,
     version: u64,
+    written: Timestamp,
     /// Whether whoever copies does nothing for now.
     pub stuck: bool,
 }
@@ -39,6 +40,7 @@ impl Copies {
             moved: now,
             source: None,
             version: 1,
+            written: now,
             stuck: false,
         }
     }
@@ -81,6 +83,7 @@ impl Model {
     pub fn publish_source(&mut self, anchors: &[Certificate]) {
         self.copies.source = Some(anchors.to_vec());
         self.copies.version += 1;
+        self.copies.written = self.now;
         self.distribute(anchors);
     }
 
@@ -132,7 +135,8 @@ impl Model {
     pub fn see_copies(&self, asked: bool, seen: &mut Observed) {
         if let Some(anchors) = self.copies.source.clone() {
             let version = Version(self.copies.version.to_string());
-            seen.trust_source = Some(TrustSource { name: "dapr-root-ca.crt".to_owned(), anchors, version });
+            let written = Some(self.copies.written);
+            seen.trust_source = Some(TrustSource { name: "dapr-root-ca.crt".to_owned(), anchors, version, written });
         }
         if asked && self.file_era {
             let distributor = Some(match self.copies.source {

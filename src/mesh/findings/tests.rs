@@ -400,6 +400,7 @@ fn a_source_that_lacks_an_anchor_and_copies_that_lag_are_named() {
         name: "dapr-root-ca.crt".to_owned(),
         anchors: vec![old.root.clone()],
         version: Version::default(),
+        written: None,
     };
     seen.trust_source = Some(source);
     let copy = |anchors: &[&Ca], immutable| TrustCopy {
