@@ -284,6 +284,9 @@ async fn a_nudge_marks_the_pod_and_what_it_did_not_reach_lags() {
     let nudge = json!({ "metadata": { "annotations": { "mtls.dapr.io/nudged": mark } } });
     assert!(!sent.is_empty() && sent.iter().all(|body| *body == nudge), "an annotation and no more: {sent:?}");
     assert_eq!(server.get(&pods[1])["metadata"]["annotations"]["mtls.dapr.io/nudged"], mark);
+    let mut longer = seen.published.clone();
+    longer.chain.extend_from_slice(&seen.published.anchors);
+    assert_ne!(longer.marks()[0], mark, "whoever was nudged for a longer chain is nudged for the shorter one");
 
     let seen = mesh.observe(&ALL).await.unwrap();
     assert!(!seen.nudge_refused, "the other pod was reached");
