@@ -82,8 +82,9 @@ impl Kubernetes {
         if need.distribution && (follows || is_there) {
             let Known { copies, interned, .. } = &mut self.known;
             observed.distribution = copies.look(&self.connection.api, follows, interned).await;
-            let waits = !observed.behind().is_empty() || !observed.unserved().is_empty();
-            if waits && copies.is_silent(observed.now) {
+            // Why: what is still waited for takes a pass over all copies, and is asked of a silent WATCH alone.
+            let waits = |seen: &Observed| !seen.behind().is_empty() || !seen.unserved().is_empty();
+            if copies.is_silent(observed.now) && waits(&observed) {
                 observed.distribution = copies.look_afresh(&self.connection.api, interned).await;
             }
             if matches!(observed.distribution, Answer::Forbidden(_)) && !is_there {

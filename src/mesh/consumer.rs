@@ -132,6 +132,12 @@ impl Role {
     pub fn is_control_plane(&self) -> bool {
         !matches!(self, Self::Sidecar { .. })
     }
+
+    /// Whether the chain that it serves is an SVID that Sentry has issued to it: Sentry makes its own, an etcd peer is
+    /// not asked, and a `caBundle` is no process.
+    pub fn shows_svid(&self) -> bool {
+        !matches!(self, Self::Sentry | Self::EtcdPeer | Self::Webhook | Self::Conversion)
+    }
 }
 
 /// How far a pod's process is from answering.

@@ -341,8 +341,11 @@ pub(super) fn accepts_former(goal: &Goal, seen: &Observed, consumer: &Consumer) 
 /// Whether a process was seen to show an SVID of a former issuer, which whoever holds only the goal's anchors refuses. It
 /// may hold them itself: its mount has been refreshed, and its SVID is issued anew at half its validity.
 pub(super) fn shows_former(goal: &Goal, seen: &Observed, consumer: &Consumer) -> bool {
-    let shows_none = matches!(consumer.role, Role::Sentry | Role::EtcdPeer | Role::Webhook | Role::Conversion);
-    let chain = consumer.served.proven().filter(|_| !shows_none).map(|served| served.get(1..).unwrap_or_default());
+    let chain = consumer
+        .served
+        .proven()
+        .filter(|_| consumer.role.shows_svid())
+        .map(|served| served.get(1..).unwrap_or_default());
     chain.is_some_and(|chain| seen.until(chain, goal.target.trust.anchors(), Profile::Spiffe).is_err())
 }
 

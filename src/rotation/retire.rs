@@ -115,8 +115,7 @@ fn missing_root(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Bre
 }
 
 fn former_svid(goal: &Goal, seen: &Observed, consumer: &Consumer) -> Option<Break> {
-    let shows_none = matches!(consumer.role, Role::EtcdPeer | Role::Webhook | Role::Conversion);
-    if shows_none || consumer.phase == Phase::Pending {
+    if !consumer.role.shows_svid() || consumer.phase == Phase::Pending {
         return None;
     }
     let until = goal.former_svids_end.filter(|end| *end > seen.now);
@@ -171,16 +170,9 @@ const FOREIGN: &str = "foreign trust anchor";
 /// Those who take part without being seen: clients that joined through a token validator, other meshes that trust this
 /// one as it trusts them, and whoever else has SVIDs under a root that somebody brought.
 fn outsiders<'a>(seen: &Observed, anchors: impl Iterator<Item = (&'static str, &'a Certificate)>) -> Vec<Break> {
-    let outsider = |role: &'static str, name: String| Break {
-        consumer: name,
-        role,
-        why: "stands for others, and what those hold and show cannot be seen".to_owned(),
-        restart: None,
-        is_control_plane: false,
-        may_pass: false,
-        may_read: false,
-        is_unseen: true,
-        may_be_allowed: true,
+    let outsider = |role, name| {
+        let why = "stands for others, and what those hold and show cannot be seen".to_owned();
+        Break { may_be_allowed: true, ..condition(name, role, why) }
     };
     let validators = (1..=seen.settings.token_validators)
         .map(|n| outsider("token validator", format!("{n} of Configuration `daprsystem`")));
@@ -194,6 +186,7 @@ fn is_minted(root: &Certificate, trust_domain: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(", CN="))
 }
 
+/// What stands in the way without being a process, and cannot be seen to be otherwise.
 fn condition(name: String, role: &'static str, why: String) -> Break {
     Break {
         consumer: name,
